@@ -1,0 +1,202 @@
+"""The records that a journal line, a message or a test speaks of.
+
+Each is a frozen struct with the tag `kind`. Names stand for indices: a record can be read without
+the run's configuration. `layouts` has the same facts as numpy rows for the compiled fold.
+Times are integer nanoseconds UTC; an absent number is None, never NaN. They hold no references that
+could form a cycle, so the garbage collector need not look at them (`gc=False`).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, tag_field="kind", omit_defaults=True, gc=False):
+    """Base of everything that can be a journal line."""
+
+
+class Bar(Record, frozen=True, tag="bar", omit_defaults=True, gc=False):
+    """One closed bar of one instrument.
+
+    `ts` is when it closed (and could be known), `ts_open` when it began. `bid` and `ask` are the
+    touch at its open where known. `to_close_s` is the number of seconds until the session closes,
+    0 when it is closed, None where the instrument never closes.
+    """
+
+    instrument: str
+    ts: int
+    ts_open: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float | None = None
+    bid: float | None = None
+    ask: float | None = None
+    to_close_s: int | None = None
+
+
+class Signal(Record, frozen=True, tag="signal", omit_defaults=True, gc=False):
+    """What a strategy wants of an instrument, and how sure it is.
+
+    `side` as in `words.Side`. `edge` is the expected gain as a share of the price, `volatility`
+    the yearly volatility as a share, `trend` a trend strength, `barrier` one unit of risk in price
+    points, `price` a limit or stop price for the entry. `unready` counts features in warm-up.
+    """
+
+    instrument: str
+    strategy: str
+    ts: int
+    side: int
+    confidence: float = 1.0
+    score: float | None = None
+    edge: float | None = None
+    volatility: float | None = None
+    trend: float | None = None
+    barrier: float | None = None
+    price: float | None = None
+    unready: int = 0
+
+
+class Decision(Record, frozen=True, tag="decision", omit_defaults=True, gc=False):
+    """One verdict of the fold: an order, or the gates that prevented it.
+
+    `values` and `thresholds` follow the order of `fold.GATES`; None where nothing was measured or
+    no limit is set. `blocked` lists the gates that said no; the first is the reason. `order` is
+    the order's number, or 0.
+    """
+
+    id: int
+    ts: int
+    instrument: str
+    strategy: str
+    purpose: str
+    side: int
+    qty: int
+    price: float | None
+    confidence: float
+    score: float | None
+    equity: float
+    position: int
+    values: list[float | None]
+    thresholds: list[float | None]
+    blocked: list[str] = []
+    order: int = 0
+
+
+class Order(Record, frozen=True, tag="order", omit_defaults=True, gc=False):
+    """An order as sent to a venue. `qty` is in lots and positive; `side` is +1 or -1."""
+
+    id: int
+    ts: int
+    instrument: str
+    strategy: str
+    purpose: str
+    side: int
+    qty: int
+    order_kind: str = "market"
+    price: float | None = None
+    time_in_force: str = "gtc"
+    expire_ts: int | None = None
+    reduce_only: bool = False
+
+
+class Cancel(Record, frozen=True, tag="cancel", omit_defaults=True, gc=False):
+    """A request to cancel an order."""
+
+    order: int
+    ts: int
+    instrument: str
+
+
+class Fill(Record, frozen=True, tag="fill", omit_defaults=True, gc=False):
+    """A trade of one of our orders. `qty` is in lots and positive; `fee` in the currency."""
+
+    id: int
+    order: int
+    ts: int
+    instrument: str
+    strategy: str
+    side: int
+    qty: int
+    price: float
+    fee: float = 0.0
+
+
+class OrderNotice(Record, frozen=True, tag="notice", omit_defaults=True, gc=False):
+    """What a venue says of an order apart from its fills (`words.Notice`)."""
+
+    order: int
+    ts: int
+    instrument: str
+    notice: str
+    reason: str = ""
+
+
+class Command(Record, frozen=True, tag="command", omit_defaults=True, gc=False):
+    """An operator's order to the system; an empty scope means everything."""
+
+    ts: int
+    command: str
+    strategy: str = ""
+    instrument: str = ""
+    reason: str = ""
+    operator: str = ""
+
+
+class Mandate(Record, frozen=True, tag="mandate", omit_defaults=True, gc=False):
+    """A change that governance makes to a threshold; versions only grow."""
+
+    ts: int
+    version: int
+    mandate: str
+    value: float
+    strategy: str = ""
+    instrument: str = ""
+    cause: str = ""
+
+
+class Action(Record, frozen=True, tag="action", omit_defaults=True, gc=False):
+    """A split (ratio), dividend (per unit), funding (share of value), roll (price gap) or rate."""
+
+    ts: int
+    action: str
+    value: float
+    instrument: str = ""
+    currency: str = ""
+
+
+class Quarantined(Record, frozen=True, tag="quarantined", omit_defaults=True, gc=False):
+    """A bar or a tick that was refused, and why."""
+
+    instrument: str
+    ts: int
+    reason: str
+    detail: str = ""
+
+
+class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=False):
+    """The first record of a run: what runs, on what, built from what."""
+
+    ts: int
+    mode: str
+    version: str
+    build: str
+    config_hash: str
+    config: dict[str, object]
+
+
+AnyRecord = (
+    Bar
+    | Signal
+    | Decision
+    | Order
+    | Cancel
+    | Fill
+    | OrderNotice
+    | Command
+    | Mandate
+    | Action
+    | Quarantined
+    | SessionStart
+)
