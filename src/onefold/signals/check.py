@@ -1,0 +1,259 @@
+"""Proof that features do not see the future and that strategies look at one row at a time.
+
+The built-in features are causal by construction; what a user writes is proved before it runs. The
+proof is by perturbation: change what comes after a bar, and the bar's value must not change by one
+bit. A finding names the feature, the row and its time, and says what to do. The changes are made
+from a seed, so the same bars give the same findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onefold.domain.columns import Bars, Floats, Signals
+from onefold.domain.errors import DataError, NotCausal, NotElementwise, SignalError
+from onefold.signals.feature import Column, Feature, Node, rows_of
+from onefold.signals.strategy import Strategy
+
+_ROWS_BEYOND = 32
+_SUBSETS = 8
+_CUTS = 5
+
+Rule = Literal["stream", "future", "memory", "elementwise", "error"]
+
+
+class Finding(NamedTuple):
+    """One thing that a feature or a strategy does wrong, at the first row that shows it.
+
+    `rule` is what was broken. `row` and `ts` are -1 where it concerns no row.
+    """
+
+    rule: Rule
+    name: str
+    row: int
+    ts: int
+    message: str
+
+    def __str__(self) -> str:
+        """Return the message with name and place."""
+        if self.row < 0:
+            return f"{self.name}: {self.message}"
+        time = np.datetime_as_string(np.datetime64(self.ts, "ns"), unit="s")
+        return f"{self.name}, row {self.row} ({time}Z): {self.message}"
+
+
+def check_feature(feature: Feature, bars: Bars, *, seed: int = 0) -> list[Finding]:
+    """Return what is wrong with a feature, as far as these bars show it.
+
+    Proved are: the stream equals the batch; neither changing nor removing later bars changes a
+    value; and where the feature says `finite`, earlier bars than its warm-up do not matter either.
+    Equal means all bits. Raises DataError where there are too few bars.
+    """
+    least = feature.warm_up + _ROWS_BEYOND
+    if bars.rows < least:
+        raise DataError(f"{feature.name}: a check needs {least} bars or more, got {bars.rows}")
+    try:
+        whole = feature.batch(bars)
+        checks = (_check_future, _check_stream, _check_memory)
+        found = (check(feature, bars, whole, seed) for check in checks)
+        return [finding for finding in found if finding is not None]
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        return [Finding("error", feature.name, -1, -1, _said(error))]
+
+
+def check_strategy(strategy: Strategy, bars: Bars, *, seed: int = 0) -> list[Finding]:
+    """Return what is wrong with a strategy or its features, as far as these bars show it.
+
+    Besides what `check_feature` proves of each feature: random rows, alone, shuffled and in part,
+    give the same signals as within the whole, and so does the stream.
+    """
+    distinct = dict.fromkeys(strategy.features.values())
+    findings = [f for feature in distinct for f in check_feature(feature, bars, seed=seed)]
+    if any(finding.rule == "error" for finding in findings):
+        return findings
+    try:
+        whole = strategy.batch(bars)
+        checks = (_check_elementwise, _check_signal_stream)
+        found = (check(strategy, bars, whole, seed) for check in checks)
+        return [*findings, *(finding for finding in found if finding is not None)]
+    except Exception as error:  # noqa: BLE001 - user code may raise anything
+        return [*findings, Finding("error", strategy.kind, -1, -1, _said(error))]
+
+
+def raise_for(findings: Sequence[Finding]) -> None:
+    """Raise NotCausal, NotElementwise or SignalError with all findings, or do nothing for none."""
+    if not findings:
+        return
+    rules = {finding.rule for finding in findings}
+    error: type[SignalError] = SignalError
+    if "future" in rules:
+        error = NotCausal
+    elif "elementwise" in rules:
+        error = NotElementwise
+    raise error("; ".join(map(str, findings)))
+
+
+def _said(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}"
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if isinstance(error, SignalError) or trace is None:
+        return str(error)
+    return f"{text} ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})"
+
+
+def _check_future(feature: Feature, bars: Bars, whole: Floats, seed: int) -> Finding | None:
+    for number, cut in enumerate(_cuts(feature.warm_up, bars.rows)):
+        changed = feature.batch(_perturbed(bars, cut, seed + number))[:cut]
+        row = _first_difference(whole[:cut], changed)
+        what = "changed"
+        if row is None:
+            row = _first_difference(whole[:cut], feature.batch(bars.slice(0, cut)))
+            what = "missing"
+        if row is not None:
+            return Finding(
+                "future",
+                feature.name,
+                row,
+                int(bars.ts[row]),
+                f"sees the future: its value is another one when bars from row {cut} on are {what}",
+            )
+    return None
+
+
+def _check_stream(feature: Feature, bars: Bars, whole: Floats, _: int) -> Finding | None:
+    stream = feature.stream()
+    streamed = np.array([stream.update(row) for row in rows_of(bars)])
+    row = _first_difference(whole, streamed)
+    if row is None:
+        return None
+    return Finding(
+        "stream",
+        feature.name,
+        row,
+        int(bars.ts[row]),
+        f"the batch gives {float(whole[row])!r} and the stream {float(streamed[row])!r}; a value "
+        f"may depend on its own bar and the {feature.warm_up} before it (warm_up), and on nothing "
+        "else",
+    )
+
+
+def _check_memory(feature: Feature, bars: Bars, whole: Floats, _: int) -> Finding | None:
+    # A bar that is not known is skipped, which moves the window further back.
+    if not feature.finite or not all(np.isfinite(getattr(bars, c)).all() for c in _leaves(feature)):
+        return None
+    for cut in _cuts(0, bars.rows - feature.warm_up - 1):
+        start = cut + feature.warm_up
+        tail = feature.batch(bars.slice(cut, bars.rows))[feature.warm_up :]
+        row = _first_difference(whole[start:], tail)
+        if row is not None:
+            row += start
+            return Finding(
+                "memory",
+                feature.name,
+                row,
+                int(bars.ts[row]),
+                f"depends on bars before the {feature.warm_up} that it states as warm_up: state "
+                "more, or say finite = False",
+            )
+    return None
+
+
+def _leaves(node: Node) -> set[str]:
+    """Return the columns that a node is computed from."""
+    if isinstance(node, Column):
+        return {node.column}
+    return {leaf for parent in node.inputs for leaf in _leaves(parent)}
+
+
+def _check_elementwise(strategy: Strategy, bars: Bars, whole: Signals, seed: int) -> Finding | None:
+    values = strategy.feature_set.batch(bars)
+    order = np.argsort(_noise(seed, bars.rows))
+    singles = [order[i : i + 1] for i in range(_SUBSETS)]
+    parts = [order[i :: i + 1] for i in range(_SUBSETS)]
+    for rows in (*parts, *singles):
+        some = Bars._make(column[rows] for column in bars)
+        signals = strategy.batch(some, {name: column[rows] for name, column in values.items()})
+        for field in Signals._fields:
+            expected = np.broadcast_to(getattr(whole, field), bars.rows)[rows]
+            at = _first_difference(expected, getattr(signals, field))
+            if at is not None:
+                row = int(rows[at])
+                return Finding(
+                    "elementwise",
+                    strategy.kind,
+                    row,
+                    int(bars.ts[row]),
+                    f"{field} of a row depends on which other rows are evaluated with it: use only "
+                    "the row's own values, and ask for the past as features",
+                )
+    return None
+
+
+def _check_signal_stream(strategy: Strategy, bars: Bars, whole: Signals, _: int) -> Finding | None:
+    stream = strategy.stream()
+    streamed = [stream.update(*row) for row in rows_of(bars)]
+    for i, field in enumerate(Signals._fields):
+        expected = np.broadcast_to(getattr(whole, field), bars.rows)
+        row = _first_difference(expected, np.array([signal[i] for signal in streamed]))
+        if row is not None:
+            return Finding(
+                "stream",
+                strategy.kind,
+                row,
+                int(bars.ts[row]),
+                f"{field} is {expected[row]} in the batch and {streamed[row][i]} in the stream",
+            )
+    return None
+
+
+def _cuts(first: int, rows: int) -> list[int]:
+    """Return some rows between `first` and `rows`, evenly."""
+    return [first + (rows - first) * (i + 1) // (_CUTS + 1) for i in range(_CUTS)]
+
+
+def _first_difference(expected: NDArray[Any], got: NDArray[Any]) -> int | None:
+    """Return the first row whose bits differ; all NaN are alike."""
+    a, b = np.broadcast_arrays(np.asarray(expected, float), np.asarray(got, float))
+    same = np.ascontiguousarray(a).view(np.int64) == np.ascontiguousarray(b).view(np.int64)
+    same |= np.isnan(a) & np.isnan(b)
+    return None if same.all() else int(same.argmin())
+
+
+def _noise(seed: int, n: int) -> Floats:
+    """Return n numbers spread over [0, 1): the SplitMix64 sequence (Steele, Lea, Flood, 2014)."""
+    z = np.arange(1, n + 1, dtype=np.uint64) + np.uint64(seed * 1_000_003)
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)) / 2.0**53
+
+
+def _perturbed(bars: Bars, cut: int, seed: int) -> Bars:
+    """Return the bars with everything from row `cut` on changed, still plausible."""
+    n = bars.rows - cut
+    noise = [_noise(seed * 7 + i, n) for i in range(7)]
+    move: Callable[[Floats, Floats], Floats] = lambda x, u: x * (0.7 + 0.6 * u)  # noqa: E731
+    first, last = move(bars.open[cut:], noise[0]), move(bars.close[cut:], noise[1])
+    later = np.cumsum((noise[2] * 3.6e12).astype(np.int64) + 1)
+    tail = Bars(
+        ts=bars.ts[cut:] + later,
+        ts_open=bars.ts_open[cut:] + later,
+        open=first,
+        high=np.maximum(first, last) + np.abs(first) * 0.1 * noise[3],
+        low=np.minimum(first, last) - np.abs(first) * 0.1 * noise[4],
+        close=last,
+        volume=move(bars.volume[cut:], noise[5]) + 1.0,
+        bid=move(bars.bid[cut:], noise[6]),
+        ask=move(bars.ask[cut:], noise[6]),
+        to_close_s=bars.to_close_s[cut:] + 1,
+    )
+    return Bars._make(
+        np.concatenate([before[:cut], after]) for before, after in zip(bars, tail, strict=True)
+    )

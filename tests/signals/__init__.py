@@ -1,0 +1,1 @@
+"""Tests of features, strategies, checks and bars."""
