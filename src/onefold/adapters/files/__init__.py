@@ -1,0 +1,19 @@
+"""Market data from files and frames."""
+
+from onefold.adapters.files.config import BarsConfig, FileConfig
+from onefold.adapters.files.feed import FileFeed, load, load_frame, merge_events
+from onefold.adapters.files.parse import LoadedBars
+from onefold.adapters.files.report import DataReport, report, report_frame
+
+__all__ = [
+    "BarsConfig",
+    "DataReport",
+    "FileConfig",
+    "FileFeed",
+    "LoadedBars",
+    "load",
+    "load_frame",
+    "merge_events",
+    "report",
+    "report_frame",
+]

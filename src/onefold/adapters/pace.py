@@ -1,0 +1,57 @@
+"""Slow a feed down, to watch a session over old or made bars as if it were live.
+
+Pacing belongs to no source: every feed that is not live can use it, and nothing below can tell a
+paced feed from a fast one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from onefold.domain.errors import ConfigError
+from onefold.domain.records import Bar
+
+SECOND_NS = 1_000_000_000
+
+E = TypeVar("E")
+
+
+class Pace(NamedTuple):
+    """How fast bars come: `speed` times real time, or one in `seconds_per_bar`, or at once."""
+
+    speed: float | None = None
+    seconds_per_bar: float | None = None
+    sleep: Callable[[float], None] = time.sleep
+
+    def check(self) -> Pace:
+        """Return itself; raises `ConfigError` when it is contradictory or not positive."""
+        if self.speed is not None and self.seconds_per_bar is not None:
+            raise ConfigError("pace by speed or by seconds_per_bar, not by both")
+        for name in ("speed", "seconds_per_bar"):
+            value = getattr(self, name)
+            # Written so that NaN is refused as well.
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is {value}, it must be above 0")
+        return self
+
+
+AT_ONCE = Pace()
+"""As fast as the bars are taken."""
+
+
+def paced(events: Iterable[E], pace: Pace) -> Iterator[E]:
+    """Yield events, waiting before each bar as `pace` says; other events pass at once."""
+    if pace.speed is None and pace.seconds_per_bar is None:
+        yield from events
+        return
+    last_ts: int | None = None
+    for event in events:
+        if isinstance(event, Bar):
+            if pace.seconds_per_bar is not None:
+                pace.sleep(pace.seconds_per_bar)
+            elif pace.speed is not None and last_ts is not None and event.ts > last_ts:
+                pace.sleep((event.ts - last_ts) / SECOND_NS / pace.speed)
+            last_ts = event.ts
+        yield event
