@@ -1,0 +1,1 @@
+"""What people read: trades, equity, metrics, gate funnel and report, folded from the records."""

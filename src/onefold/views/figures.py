@@ -1,0 +1,293 @@
+"""The plots of a run: equity, drawdown, trades on price, and the gate funnel.
+
+The figures are the same in a notebook and in the report, so they carry a neutral look that reads on
+light and on dark paper; the report swaps the colours of `PALETTE` for its own. The colours of gain
+and loss are blue and vermilion of Okabe and Ito's palette, which people with any form of colour
+blindness can tell apart, and shape or sign always says the same once more.
+
+Every text that comes from a user is escaped, because plotly reads a little HTML in its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape as escape_html
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from plotly.graph_objects import (  # type: ignore[import-untyped]
+    Bar,
+    Figure,
+    Scatter,
+)
+from plotly.subplots import make_subplots  # type: ignore[import-untyped]
+
+from onefold._compile import njit
+from onefold.domain.columns import Floats, Integers, Sides
+
+if TYPE_CHECKING:
+    from onefold.views.gates import Funnel
+    from onefold.views.result import ResultView
+
+NS_PER_MS = 1_000_000
+POINTS_MAX = 2_000
+TRADES_MAX = 1_000
+FEW = 60
+"""Up to so many markers of one kind are drawn large."""
+
+PALETTE = {
+    "gain": "#0072b2",
+    "loss": "#d55e00",
+    "ink": "#6e7781",
+    "faint": "#9aa4af",
+    "grid": "#80808033",
+    "fall": "#d55e0033",
+}
+"""Colours by role; the report's script knows them by these values."""
+
+
+def escape(text: str) -> str:
+    """Return a user's text such that plotly shows it as it is; it does not know `&quot;`."""
+    return escape_html(text, quote=False)
+
+
+@njit
+def min_max_nb(values: Floats, buckets: int, keep: Sides) -> None:
+    """Mark in `keep` the lowest and highest value of each bucket, and both ends.
+
+    That is at most `2 * buckets + 2` values: the fewest that lose no spike.
+    """
+    n = len(values)
+    keep[0] = 1
+    keep[n - 1] = 1
+    for bucket in range(buckets):
+        start, stop = bucket * n // buckets, (bucket + 1) * n // buckets
+        low = high = start
+        for i in range(start + 1, stop):
+            if values[i] < values[low]:
+                low = i
+            if values[i] > values[high]:
+                high = i
+        keep[low] = 1
+        keep[high] = 1
+
+
+def thin(values: Floats, points_max: int = POINTS_MAX) -> Integers:
+    """Return at most `points_max` positions of `values` that keep its shape, spikes included."""
+    if len(values) <= points_max:
+        return np.arange(len(values))
+    keep = np.zeros(len(values), np.int8)
+    min_max_nb(np.ascontiguousarray(values, np.float64), (points_max - 2) // 2, keep)
+    return np.flatnonzero(keep)
+
+
+def most_traded(view: ResultView) -> str | None:
+    """Return the symbol with the most closed trades among those with bars, or None."""
+    counts = dict(view.trades["symbol"].value_counts().iter_rows())
+    return max(view.bars, key=lambda symbol: counts.get(symbol, 0), default=None)
+
+
+def overview_figure(view: ResultView, symbol: str | None) -> Figure:
+    """Return equity and drawdown, and below them the price of `symbol` with its trades."""
+    rows = 2 if symbol is None else 3
+    figure = make_subplots(
+        rows=rows,
+        shared_xaxes=True,
+        vertical_spacing=0.07,
+        row_heights=[0.4, 0.2, 0.4][:rows],
+    )
+    _add(figure, equity_traces(view), row=1)
+    _add(figure, [drawdown_trace(view)], row=2)
+    _label(figure, 1, f"Equity, {view.currency}")
+    _label(figure, 2, "Drawdown", percent=True)
+    if symbol is not None:
+        _add(figure, price_traces(view, symbol), row=3)
+        _label(figure, 3, symbol)
+    return _finish(figure, height=320 + 160 * (rows - 1))
+
+
+def equity_figure(view: ResultView) -> Figure:
+    """Return equity above drawdown."""
+    return overview_figure(view, None).update_layout(showlegend=False)
+
+
+def price_figure(
+    view: ResultView, symbol: str, points_max: int = POINTS_MAX, trades_max: int = TRADES_MAX
+) -> Figure:
+    """Return the price of an instrument with the entries and exits of its last trades."""
+    figure = Figure(price_traces(view, symbol, points_max, trades_max))
+    _label(figure, 1, symbol)
+    return _finish(figure, height=440)
+
+
+def gates_figure(funnel: Funnel) -> Figure:
+    """Return for each gate that said no how often it was the reason, and how often one of more."""
+    gates = funnel.gates.filter(pl.col("first") + pl.col("also") > 0)
+    gates = gates.sort("first", "also")
+    names = [escape(gate) for gate in gates["gate"]]
+    bars = [
+        _gate_bar(names, gates["first"], "the reason", PALETTE["loss"], ""),
+        _gate_bar(names, gates["also"], "would also have blocked", PALETTE["faint"], "/"),
+    ]
+    figure = Figure(bars)
+    figure.update_layout(barmode="stack", bargap=0.35, hovermode="y unified")
+    figure.update_yaxes(type="category", showgrid=False)
+    _finish(figure, height=90 + 30 * max(1, len(names)), time_axis=False)
+    figure.update_layout(legend={"y": 1.0, "yanchor": "bottom", "traceorder": "normal"})
+    return figure
+
+
+def equity_traces(view: ResultView) -> list[Scatter]:
+    """Return the equity line."""
+    values = view.equity["equity"].to_numpy()
+    at = thin(values)
+    line = Scatter(
+        x=_ms(view.equity["time"])[at],
+        y=values[at],
+        mode="lines",
+        name="Equity",
+        line={"color": PALETTE["gain"], "width": 1.6},
+        hovertemplate="%{y:,.2f}<extra>equity</extra>",
+    )
+    return [line]
+
+
+def drawdown_trace(view: ResultView) -> Scatter:
+    """Return the drawdown as a filled line."""
+    values = view.equity["drawdown"].to_numpy()
+    at = thin(values)
+    return Scatter(
+        x=_ms(view.equity["time"])[at],
+        y=values[at],
+        mode="lines",
+        name="Drawdown",
+        line={"color": PALETTE["loss"], "width": 1},
+        fill="tozeroy",
+        fillcolor=PALETTE["fall"],
+        hovertemplate="%{y:.2%}<extra>drawdown</extra>",
+    )
+
+
+def price_traces(
+    view: ResultView, symbol: str, points_max: int = POINTS_MAX, trades_max: int = TRADES_MAX
+) -> list[Scatter]:
+    """Return the closes of an instrument and the markers of its last `trades_max` trades.
+
+    Entries are triangles in the trade's direction; exits are circles where the trade gained and
+    crosses where it lost.
+    """
+    bars = view.bars[symbol]
+    at = thin(bars.close, points_max)
+    price = Scatter(
+        x=(bars.ts[at] // NS_PER_MS).astype(np.float64),
+        y=bars.close[at],
+        mode="lines",
+        name="Close",
+        line={"color": PALETTE["faint"], "width": 1.1},
+        hovertemplate="%{y}<extra>close</extra>",
+    )
+    closed = view.trades.filter(pl.col("symbol") == symbol).tail(trades_max)
+    running = view.open_trades.filter(pl.col("symbol") == symbol)
+    entries = pl.concat([closed, running])
+    money = view.currency
+    return [
+        price,
+        _entries(entries.filter(pl.col("side") == "long"), "Long entry", "triangle-up"),
+        _entries(entries.filter(pl.col("side") == "short"), "Short entry", "triangle-down"),
+        _exits(closed.filter(pl.col("pnl") > 0), "Exit with gain", "circle", "gain", money),
+        _exits(closed.filter(pl.col("pnl") <= 0), "Exit with loss", "x", "loss", money),
+    ]
+
+
+def _entries(trades: pl.DataFrame, name: str, shape: str) -> Scatter:
+    texts = [
+        f"{escape(strategy)}: {size} lots"
+        for strategy, size in trades.select("strategy", "entry_size").iter_rows()
+    ]
+    return _markers(trades["entry_time"], trades["entry_price"], texts, name, shape, "ink")
+
+
+def _exits(trades: pl.DataFrame, name: str, shape: str, role: str, money: str) -> Scatter:
+    columns = trades.select("strategy", "side", "exit_reason", "pnl")
+    texts = [
+        f"{escape(strategy)}: {side}, {reason}, {pnl:+,.2f} {escape(money)}"
+        for strategy, side, reason, pnl in columns.iter_rows()
+    ]
+    return _markers(trades["exit_time"], trades["exit_price"], texts, name, shape, role)
+
+
+def _markers(
+    time: pl.Series, price: pl.Series, texts: Sequence[str], name: str, shape: str, role: str
+) -> Scatter:
+    return Scatter(
+        x=_ms(time),
+        y=price.to_numpy(),
+        mode="markers",
+        name=name,
+        text=texts,
+        marker={"symbol": shape, "size": 8 if len(time) <= FEW else 5, "color": PALETTE[role]},
+        hovertemplate="%{y}<br>%{text}<extra>" + name.lower() + "</extra>",
+    )
+
+
+def _gate_bar(names: Sequence[str], counts: pl.Series, name: str, color: str, pattern: str) -> Bar:
+    return Bar(
+        x=counts.to_list(),
+        y=names,
+        name=name,
+        orientation="h",
+        marker={"color": color, "pattern": {"shape": pattern, "size": 6, "solidity": 0.25}},
+        hovertemplate="%{x:,}<extra>" + name + "</extra>",
+    )
+
+
+def _add(figure: Figure, traces: Sequence[Any], row: int) -> None:
+    for trace in traces:
+        figure.add_trace(trace, row=row, col=1)
+
+
+def _label(figure: Figure, row: int, text: str, *, percent: bool = False) -> None:
+    """Write a title above the left end of a row's axis, where it costs no width."""
+    figure.add_annotation(
+        text=escape(text),
+        xref="x domain" if row == 1 else f"x{row} domain",
+        yref="y domain" if row == 1 else f"y{row} domain",
+        x=0,
+        y=1,
+        xanchor="left",
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": 12},
+    )
+    if percent:
+        axis = "yaxis" if row == 1 else f"yaxis{row}"
+        figure.layout[axis].tickformat = ".0%"
+
+
+def _finish(figure: Figure, height: int, *, time_axis: bool = True) -> Figure:
+    """Give a figure the look that all share."""
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 8, "r": 8, "t": 30, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": PALETTE["ink"], "size": 12},
+        legend={"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": PALETTE["faint"]},
+        hoverlabel={"align": "left"},
+    )
+    figure.layout.template = None
+    figure.update_xaxes(gridcolor=PALETTE["grid"], zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=PALETTE["grid"], zeroline=False, automargin=True)
+    if time_axis:
+        figure.update_xaxes(type="date")
+        figure.update_layout(hovermode="x")
+    return figure
+
+
+def _ms(time: pl.Series) -> Floats:
+    """Return times as milliseconds since 1970, which plotly reads as UTC and stores briefly."""
+    values: Floats = (time.to_physical() // NS_PER_MS).cast(pl.Float64).to_numpy()
+    return values
