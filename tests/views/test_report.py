@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onefold.views import report
+from onefold.views import report, wording
 from onefold.views.report import key_cards, report_html, summary_html
 from onefold.views.result import ResultView
 
@@ -144,26 +144,26 @@ def test_instruments_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (report.percent(None), "\N{EM DASH}"),
-        (report.percent(0.12345), "12.35 %"),
-        (report.percent(-0.000001, sign=True), "+0.00 %"),
-        (report.percent_short(-0.0301), "-3.0"),
-        (report.percent_short(-0.0001), "0.0"),
-        (report.money(1234.5), "1,234.50"),
-        (report.money(-250_000.4, sign=True), "-250,000"),
-        (report.money(-0.001, sign=True), "+0.00"),
-        (report.number(None), "\N{EM DASH}"),
-        (report.price(4012.25), "4,012.25"),
-        (report.price(1.084251), "1.08425"),
-        (report.price(0.0000005), "0.0000005"),
-        (report.price(100.0), "100"),
-        (report.price(-37.63), "-37.63"),
-        (report.price(None), "\N{EM DASH}"),
-        (report.duration(59.0), "59.0 s"),
-        (report.duration(5_400.0), "1.5 h"),
-        (report.duration(172_800.0), "2.0 d"),
-        (report.duration(0.25), "0.25 s"),
-        (report.duration(None), "\N{EM DASH}"),
+        (wording.percent(None), "\N{EM DASH}"),
+        (wording.percent(0.12345), "12.35 %"),
+        (wording.percent(-0.000001, sign=True), "+0.00 %"),
+        (wording.percent_short(-0.0301), "-3.0"),
+        (wording.percent_short(-0.0001), "0.0"),
+        (wording.money(1234.5), "1,234.50"),
+        (wording.money(-250_000.4, sign=True), "-250,000"),
+        (wording.money(-0.001, sign=True), "+0.00"),
+        (wording.number(None), "\N{EM DASH}"),
+        (wording.price(4012.25), "4,012.25"),
+        (wording.price(1.084251), "1.08425"),
+        (wording.price(0.0000005), "0.0000005"),
+        (wording.price(100.0), "100"),
+        (wording.price(-37.63), "-37.63"),
+        (wording.price(None), "\N{EM DASH}"),
+        (wording.duration(59.0), "59.0 s"),
+        (wording.duration(5_400.0), "1.5 h"),
+        (wording.duration(172_800.0), "2.0 d"),
+        (wording.duration(0.25), "0.25 s"),
+        (wording.duration(None), "\N{EM DASH}"),
     ],
 )
 def test_numbers_are_written_for_people(shown: str, expected: str) -> None:

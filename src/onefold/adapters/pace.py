@@ -41,17 +41,34 @@ AT_ONCE = Pace()
 """As fast as the bars are taken."""
 
 
-def paced(events: Iterable[E], pace: Pace) -> Iterator[E]:
-    """Yield events, waiting before each bar as `pace` says; other events pass at once."""
+def waiter(pace: Pace) -> Callable[[object], None] | None:
+    """Return what waits before each event as `pace` says, or None when nothing has to wait.
+
+    Only bars are waited for; other events pass at once.
+    """
     if pace.speed is None and pace.seconds_per_bar is None:
+        return None
+    last_ts: int | None = None
+
+    def wait(event: object) -> None:
+        nonlocal last_ts
+        if not isinstance(event, Bar):
+            return
+        if pace.seconds_per_bar is not None:
+            pace.sleep(pace.seconds_per_bar)
+        elif pace.speed is not None and last_ts is not None and event.ts > last_ts:
+            pace.sleep((event.ts - last_ts) / SECOND_NS / pace.speed)
+        last_ts = event.ts
+
+    return wait
+
+
+def paced(events: Iterable[E], pace: Pace) -> Iterator[E]:
+    """Yield events, waiting before each bar as `pace` says."""
+    wait = waiter(pace)
+    if wait is None:
         yield from events
         return
-    last_ts: int | None = None
     for event in events:
-        if isinstance(event, Bar):
-            if pace.seconds_per_bar is not None:
-                pace.sleep(pace.seconds_per_bar)
-            elif pace.speed is not None and last_ts is not None and event.ts > last_ts:
-                pace.sleep((event.ts - last_ts) / SECOND_NS / pace.speed)
-            last_ts = event.ts
+        wait(event)
         yield event

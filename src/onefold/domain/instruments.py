@@ -30,7 +30,7 @@ class Kind(StrEnum):
 class Instrument(BaseModel):
     """One tradable instrument."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     symbol: str = Field(min_length=1, description="The name used everywhere in Onefold.")
     kind: Kind = Field(Kind.EQUITY, description="future, equity, fx, crypto, cfd or index.")

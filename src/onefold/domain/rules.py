@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Rule(BaseModel):
     """Base of all rules: unchangeable, and no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FixedSize(Rule):

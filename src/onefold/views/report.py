@@ -13,7 +13,6 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
-import numpy as np
 import polars as pl
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
@@ -25,13 +24,22 @@ from onefold.views.figures import (
     gates_figure,
     price_figure,
 )
+from onefold.views.wording import (
+    duration,
+    moment,
+    money,
+    number,
+    percent,
+    percent_short,
+    price,
+    whole,
+)
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
     from onefold.views.result import ResultView
 
-DASH = "\N{EM DASH}"
 LAST_TRADES = 50
 ROWS_MAX = 100
 PRICE_POINTS = 40_000
@@ -41,9 +49,6 @@ PRICE_TRADES = 8_000
 POINTS_MIN, TRADES_MIN = 200, 50
 FULL_COLOUR_RETURN = 0.10
 """The monthly return from which a cell of the table has its strongest colour."""
-
-PRICE_LARGE, MONEY_LARGE = 1_000, 100_000
-SECONDS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 class Card(NamedTuple):
@@ -113,67 +118,6 @@ def key_cards(view: ResultView) -> list[Card]:
         Card("Turnover", number(m.turnover, 1), "times equity a year"),
         Card("Fees", money(m.fees), view.currency),
     ]
-
-
-def percent(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """Return a share as a percentage, or a dash for None."""
-    if value is None:
-        return DASH
-    return f"{_unsigned_zero(value * 100, digits):{'+' if sign else ''},.{digits}f} %"
-
-
-def percent_short(value: float) -> str:
-    """Return a share in percent with one digit and, unless that is zero, its sign."""
-    text = f"{value * 100:+.1f}"
-    return "0.0" if text in {"+0.0", "-0.0"} else text
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """Return a number with a fixed number of digits, or a dash for None."""
-    return DASH if value is None else f"{_unsigned_zero(value, digits):,.{digits}f}"
-
-
-def money(value: float | None, *, sign: bool = False) -> str:
-    """Return an amount, without cents from 100,000 on, or a dash for None."""
-    if value is None:
-        return DASH
-    digits = 0 if abs(value) >= MONEY_LARGE else 2
-    return f"{_unsigned_zero(value, digits):{'+' if sign else ''},.{digits}f}"
-
-
-def whole(value: int | None) -> str:
-    """Return a whole number with separators, or a dash for None."""
-    return DASH if value is None else f"{value:,}"
-
-
-def price(value: float | None) -> str:
-    """Return a price with two decimals when large, else six digits, or a dash for None."""
-    if value is None:
-        return DASH
-    if abs(value) >= PRICE_LARGE:
-        return f"{value:,.2f}"
-    return np.format_float_positional(value, 6, unique=False, fractional=False, trim="-")
-
-
-def moment(value: datetime | None) -> str:
-    """Return a time to the minute, or a dash for None."""
-    return DASH if value is None else f"{value:%Y-%m-%d %H:%M}"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a length of time in its largest fitting unit, or a dash for None."""
-    if seconds is None:
-        return DASH
-    for unit, size in SECONDS.items():
-        if seconds >= size:
-            return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def _unsigned_zero(value: float, digits: int) -> float:
-    """Return 0.0 for what would be printed as minus zero."""
-    rounded = round(value, digits)
-    return 0.0 if rounded == 0 else rounded
 
 
 def _role(value: float | None) -> str:

@@ -124,7 +124,7 @@ def _enter_nb(trade: Rows, fill: Rows, qty: int, point_value: float) -> None:
 
 @njit
 def _split_nb(trade: Rows, fill: Rows) -> None:
-    """Multiply a running trade's lots by a split's ratio; parts of a lot were paid out as income."""
+    """Multiply a running trade's lots by a split's ratio; parts of a lot were paid as income."""
     trade.cost *= fill.qty / (trade.position * fill.price)
     trade.position = fill.qty
     trade.entry_qty = round(trade.entry_qty * fill.price)

@@ -90,7 +90,7 @@ def _as_text(value: object) -> object:
 class BarsConfig(BaseModel):
     """What the columns of a table of bars mean."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     instrument: Annotated[Instrument, BeforeValidator(_known_instrument)] = Field(
         description="A symbol of the catalogue, or symbol and kind (and what else differs)."

@@ -17,7 +17,7 @@ def _known_instrument(value: object) -> object:
 class SyntheticConfig(BaseModel):
     """A geometric random walk with the faults of real markets."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     instrument: Annotated[Instrument, BeforeValidator(_known_instrument)] = Field(
         description="A symbol of the catalogue, or an instrument of its own."
