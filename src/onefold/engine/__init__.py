@@ -1,0 +1,1 @@
+"""The live loop: record, step, record, commit, send; recovery, replay and explanation."""

@@ -1,0 +1,75 @@
+"""Record before acting, and prove it when starting again.
+
+A run gives every record to a recorder before it acts on it. A new run's recorder writes them to the
+journal. After a restart the same run begins again from its first input: as long as the journal has
+records, the recorder holds each new one against the recorded one, byte for byte; where they end, it
+goes on writing. So there is one way to start, and it checks all that was decided before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from onefold.domain.errors import ReplayMismatch
+from onefold.domain.records import AnyRecord, Fill, OrderNotice, Record
+from onefold.journal import Entry, Journal, decode
+
+INPUT_KINDS = frozenset({"session", "bar", "quarantined", "command", "mandate", "action"})
+ANSWER_KINDS = frozenset({"fill", "notice"})
+
+
+class Recorder:
+    """Checks records against those that are there, then writes on."""
+
+    def __init__(self, entries: Iterator[Entry], journal: Journal | None) -> None:
+        """Check against `entries` first; `journal` is None where nothing may be written."""
+        self._entries = entries
+        self._journal = journal
+        self._encode = msgspec.json.Encoder().encode
+        self.next: Entry | None = next(entries, None)
+        self.checked = 0
+
+    @property
+    def checking(self) -> bool:
+        """Return whether there are recorded entries left to check against."""
+        return self.next is not None
+
+    def append(self, record: Record) -> None:
+        """Check a record against the recorded one, or append it to the journal."""
+        if self.next is None:
+            if self._journal is not None:
+                self._journal.append(record)
+            return
+        raw = self._encode(record)
+        if raw != self.next.raw:
+            raise _mismatch(self.next, raw)
+        self.checked += 1
+        self.next = next(self._entries, None)
+
+    def commit(self) -> None:
+        """Make everything appended durable; nothing may leave the process before."""
+        if self._journal is not None and self.next is None:
+            self._journal.commit()
+
+    def input(self) -> AnyRecord | None:
+        """Return the recorded input that comes next, or None at the end."""
+        if self.next is None:
+            return None
+        if self.next.kind not in INPUT_KINDS:
+            raise _mismatch(self.next, b"(nothing more comes of the inputs before)")
+        return decode(self.next, AnyRecord)  # type: ignore[arg-type]
+
+    def answers(self) -> Iterator[Fill | OrderNotice]:
+        """Yield the venue's answers that stand next in the journal."""
+        while self.next is not None and self.next.kind in ANSWER_KINDS:
+            before = self.next
+            yield decode(before, Fill | OrderNotice)  # type: ignore[arg-type]
+            if self.next is before:
+                return
+
+
+def _mismatch(entry: Entry, raw: bytes) -> ReplayMismatch:
+    place = f"{entry.path}, line {entry.line}"
+    return ReplayMismatch(entry.seq, place, entry.raw.decode(), raw.decode())

@@ -1,0 +1,54 @@
+"""Replay: recompute a journal's every signal, decision and order, and compare byte for byte.
+
+The inputs (bars, the venue's answers, commands, mandates) come from the journal; everything else is
+computed anew by the same session that wrote it. The first record that differs ends the replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from onefold.domain.errors import JournalError
+from onefold.domain.records import Bar, SessionStart, Signal
+from onefold.engine.recorder import Recorder
+from onefold.engine.session import RecordedVenue, Session
+from onefold.journal import decode, read
+from onefold.sim.backtest import Run
+from onefold.sim.plan import Plan
+
+
+class Replayed(NamedTuple):
+    """A replay without a mismatch: records compared, inputs, and the run that came of them."""
+
+    records: int
+    inputs: int
+    run: Run
+
+
+def started(path: str | Path) -> SessionStart:
+    """Return the first record of a run's journal: what ran. Raises `JournalError`."""
+    first = next(iter(read(path)), None)
+    if first is None or first.kind != "session":
+        raise JournalError(f"{path} does not begin with the start of a session")
+    return decode(first, SessionStart)
+
+
+def replay(
+    path: str | Path,
+    plan: Plan,
+    *,
+    seen: Callable[[Session, Bar, list[Signal]], None] | None = None,
+) -> Replayed:
+    """Recompute a journal with the plan that it was written with.
+
+    `seen` is called after each bar. Raises `ReplayMismatch` with both sides of the first record
+    that differs, and `JournalDamaged` when the journal itself is not what was written.
+    """
+    recorder = Recorder(read(path), None)
+    session = Session(plan, RecordedVenue(recorder), recorder, started(path))
+    if seen is not None:
+        session.watch(lambda bar, signals: seen(session, bar, signals))
+    session.resume()
+    return Replayed(recorder.checked, session.inputs, session.result())

@@ -1,0 +1,302 @@
+"""The live loop: record, step, record, commit, send.
+
+A wake-up brings inputs: closed bars, a command, a mandate, a corporate action. Everything that they
+cause is recorded before it happens, and sealed by one commit before an order leaves. Time
+comes with the inputs; nothing here reads a clock. A session that is opened on a journal with
+records first goes through all of them again (`Recorder`), so start and recovery are the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from onefold.domain.errors import ConfigError, DataError
+from onefold.domain.ports import Venue
+from onefold.domain.records import (
+    Action,
+    AnyRecord,
+    Bar,
+    Cancel,
+    Command,
+    Decision,
+    Fill,
+    Mandate,
+    Order,
+    OrderNotice,
+    Quarantined,
+    SessionStart,
+    Signal,
+)
+from onefold.domain.words import Mode
+from onefold.engine.recorder import Recorder
+from onefold.fold.codec import Inbox, Outbox
+from onefold.fold.state import Out, State
+from onefold.signals.signal import SignalRow
+from onefold.sim.backtest import Run
+from onefold.sim.outcome import Collector, check_books
+from onefold.sim.plan import Plan
+
+Input = Bar | Quarantined | Action | Command | Mandate
+_NAN = float("nan")
+INPUTS_PER_COMMIT = 64
+"""Inputs that are there at once and share a commit when nothing has to leave in between."""
+ROOM = 256
+"""Rows of output that are collected before they are moved on."""
+
+
+class Session:
+    """One run, event by event, with a venue and a recorder.
+
+    `start` says what runs; its time is set to that of the first input. Give inputs to `on`, in
+    order, or a whole feed to `run`. `inputs` counts those taken; `decided` has the decisions of the
+    last one.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        venue: Venue,
+        recorder: Recorder,
+        start: SessionStart,
+    ) -> None:
+        self.plan = plan
+        self.names = plan.names
+        self.state = plan.state(Mode[start.mode.upper()])
+        self.inputs = 0
+        self.decided: list[Decision] = []
+        self._venue = venue
+        venue.restate(self.state)
+        self._recorder = recorder
+        self._start = start
+        self._started = False
+        self._seen: Callable[[Bar, list[Signal]], None] | None = None
+        self._inbox = Inbox(self.names)
+        self._out = Out(ROOM + 8 * len(self.state.sleeves) + len(self.state.orders))
+        self._outbox = Outbox(self._out, self.names, ROOM)
+        self._collector = Collector()
+        self._pending: list[Order | Cancel] = []
+        self._last: Input | None = None
+        self._streams = {}
+        for symbol in self.names.symbols:
+            numbers, signals = plan.on(symbol)
+            strategies = [plan.placements[n].name for n in numbers]
+            self._streams[symbol] = (strategies, signals.stream())
+        self._equity = self.state.account["equity"]
+        self._fault = self.state.account["fault"]
+        self._ts: list[int] = []
+        self._curve: list[float] = []
+
+    def watch(self, seen: Callable[[Bar, list[Signal]], None]) -> None:
+        """Call `seen` after each bar with the bar and its signals."""
+        self._seen = seen
+
+    def resume(self) -> int:
+        """Go through what the journal holds, checking every record; return the inputs seen."""
+        while (record := self._recorder.input()) is not None:
+            if isinstance(record, SessionStart):
+                self._begin(record)
+            else:
+                self.on(_as_input(record))
+        return self.inputs
+
+    def run(self, feed: Iterable[Input], wait: Callable[[Input], None] | None = None) -> None:
+        """Take a feed from where the journal ends to its end; `wait` is called before each input.
+
+        Without `wait` the inputs are all there already, and share commits: nothing leaves before
+        its record is durable, so an order still makes one of its own. Raises `DataError` when the
+        feed does not have the recorded inputs any more.
+        """
+        inputs: Iterator[Input] = iter(feed)
+        if self.inputs:
+            last = next(islice(inputs, self.inputs - 1, None), None)
+            if last != self._last:
+                raise DataError(
+                    f"the feed has changed since the journal was written: input {self.inputs} was "
+                    f"{self._last}, now it is {last}; begin a new journal"
+                )
+        for record in inputs:
+            if wait is not None:
+                wait(record)
+            self._take(record)
+            if wait is not None or self.inputs % INPUTS_PER_COMMIT == 0:
+                self._recorder.commit()
+        self._recorder.commit()
+
+    def on(self, record: Input) -> None:
+        """Take one input: record it, fold it, record what was decided, commit, send."""
+        self._take(record)
+        self._recorder.commit()
+
+    def _take(self, record: Input) -> None:
+        if not self._started:
+            self._begin(None)
+        self.inputs += 1
+        self._last = record
+        self.decided.clear()
+        self._recorder.append(record)
+        if isinstance(record, Bar):
+            self._on_bar(record)
+        elif not isinstance(record, Quarantined):
+            self._on_other(record)
+
+    def result(self) -> Run:
+        """Return everything so far in the form of a backtest's result."""
+        self._drain()
+        return Run(
+            self._collector,
+            np.array(self._ts, np.int64),
+            np.array(self._curve, np.float64),
+            self.state,
+        )
+
+    def features(self, symbol: str, strategy: str) -> dict[str, float]:
+        """Return the last values of the features of a strategy on an instrument."""
+        names, stream = self._streams[symbol]
+        return stream.features(names.index(strategy))
+
+    def _begin(self, recorded: SessionStart | None) -> None:
+        """Record what runs; a recorded session must be the same in all but its time."""
+        if recorded is not None and recorded.config_hash != self._start.config_hash:
+            raise ConfigError(
+                f"this journal was written with another configuration ({recorded.config_hash}, "
+                f"now {self._start.config_hash}): use that one, or begin a new journal"
+            )
+        self._started = True
+        self._recorder.append(recorded or self._start)
+
+    def _on_bar(self, bar: Bar) -> None:
+        venue = self._venue
+        self._hear(venue.open(bar))
+        self._act()
+        self._hear(venue.range(bar))
+        self._act()
+        self._inbox.bar(bar)
+        signals = self._signals(bar)
+        self._fold()
+        self._act()
+        self._ts.append(bar.ts)
+        self._curve.append(self._equity.item(0))
+        if self._seen is not None:
+            self._seen(bar, signals)
+
+    def _signals(self, bar: Bar) -> list[Signal]:
+        """Advance the instrument's features and record every strategy's signal."""
+        strategies, stream = self._streams[bar.instrument]
+        rows = stream.update(
+            bar.ts,
+            bar.ts_open,
+            bar.open,
+            bar.high,
+            bar.low,
+            bar.close,
+            _NAN if bar.volume is None else bar.volume,
+            _NAN if bar.bid is None else bar.bid,
+            _NAN if bar.ask is None else bar.ask,
+            -1 if bar.to_close_s is None else bar.to_close_s,
+        )
+        signals = []
+        for name, row in zip(strategies, rows, strict=True):
+            signal = _signal(bar, name, row)
+            self._recorder.append(signal)
+            self._inbox.signal(signal)
+            signals.append(signal)
+        return signals
+
+    def _on_other(self, record: Action | Command | Mandate) -> None:
+        if isinstance(record, Action):
+            self._inbox.action(record)
+        elif isinstance(record, Command):
+            self._inbox.command(record)
+        else:
+            self._inbox.mandate(record)
+        self._fold()
+        if isinstance(record, Action):
+            self._venue.restate(self.state)
+        self._act()
+
+    def _hear(self, answers: Iterable[Fill | OrderNotice]) -> None:
+        """Record and fold what the venue said."""
+        heard = False
+        for answer in answers:
+            self._recorder.append(answer)
+            if isinstance(answer, Fill):
+                self._inbox.fill(answer)
+            else:
+                self._inbox.notice(answer)
+            heard = True
+        if heard:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Fold what waits, and record what was decided."""
+        self._inbox.fold(self.state, self._out)
+        if self._fault.item(0):
+            check_books(self.state, self.names, int(self.state.account["ts"][0]))
+        for decision in self._outbox.decisions():
+            self._recorder.append(decision)
+            self.decided.append(decision)
+        for order in self._outbox.orders():
+            self._recorder.append(order)
+            self._pending.append(order)
+        if self._outbox.full():
+            self._drain()
+
+    def _drain(self) -> None:
+        self._collector.drain(self._out)
+        self._outbox.emptied()
+
+    def _act(self) -> None:
+        """Commit, then send what was ordered, and go on with what the venue answers at once."""
+        while self._pending:
+            orders, self._pending = self._pending, []
+            self._recorder.commit()
+            self._hear(self._venue.send(orders))
+
+
+class RecordedVenue:
+    """The venue of a replay: it answers what was recorded, and sends nothing."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def open(self, _bar: Bar) -> Iterable[Fill | OrderNotice]:
+        """Return the answers that stand next in the journal."""
+        return self._recorder.answers()
+
+    def range(self, _bar: Bar) -> Iterable[Fill | OrderNotice]:
+        """Return the answers that stand next in the journal."""
+        return self._recorder.answers()
+
+    def send(self, _orders: Iterable[Order | Cancel]) -> Iterable[Fill | OrderNotice]:
+        """Return the answers that stand next in the journal."""
+        return self._recorder.answers()
+
+    def restate(self, _state: State) -> None:
+        """Take the books over, of which a replay needs no copy."""
+
+
+def _as_input(record: AnyRecord) -> Input:
+    if isinstance(record, Bar | Quarantined | Action | Command | Mandate):
+        return record
+    raise ConfigError(f"a {type(record).__name__} is no input of a session")
+
+
+def _signal(bar: Bar, strategy: str, row: SignalRow) -> Signal:
+    side, confidence, score, edge, volatility, trend, barrier, price, unready = row
+    return Signal(
+        bar.instrument,
+        strategy,
+        bar.ts,
+        side,
+        confidence,
+        score if score == score else None,  # noqa: PLR0124 - NaN is not equal to itself
+        edge if edge == edge else None,  # noqa: PLR0124
+        volatility if volatility == volatility else None,  # noqa: PLR0124
+        trend if trend == trend else None,  # noqa: PLR0124
+        barrier if barrier == barrier else None,  # noqa: PLR0124
+        price if price == price else None,  # noqa: PLR0124
+        unready,
+    )
