@@ -1,0 +1,69 @@
+"""`onefold backtest`: all data, all strategies, one report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onefold.app.group import new_app
+from onefold.app.output import ConfigFile, Json, emit, progress, show
+from onefold.app.results import facts_of, new_folder, view_of, write_results
+from onefold.app.settings import load_settings
+from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
+from onefold.app.wiring import Wired
+from onefold.sim.backtest import Run
+from onefold.sim.backtest import run as run_backtest
+from onefold.views.result import ResultView
+
+app = new_app()
+
+
+@app.command()
+def backtest(config: ConfigFile = Path("onefold.yaml"), json_: Json = False) -> None:
+    """Run the strategies over all data and write a folder with report, trades and metrics.
+
+    The folder appears whole or not at all; its name has a hash of what decides, and the day on
+    which the data begins.
+    """
+    loaded = load_settings(config)
+    wired = Wired(loaded)
+    run = run_wired(wired)
+    view = view_of(wired.plan, wired.bars, run, facts=facts_of(wired, run), title=config.stem)
+    resolved = loaded.as_resolved()
+    folder = new_folder(
+        loaded.resolve(loaded.settings.paths.runs),
+        folder_name(wired),
+        lambda place: write_results(place, view, resolved),
+    )
+    if json_:
+        emit(document(view, run, folder))
+        return
+    place = [("report", str(folder / "report.html")), ("fingerprint", run.fingerprint)]
+    show(strategy_table(view), facts_table([*number_rows(view), *place]))
+
+
+def run_wired(wired: Wired) -> Run:
+    """Run a backtest with a progress bar."""
+    with progress("backtest", wired.inputs) as advance:
+        return run_backtest(
+            wired.plan, wired.bars, wired.actions, progress=lambda done, _: advance(done)
+        )
+
+
+def folder_name(wired: Wired) -> str:
+    """Return the name of a run's folder: configuration, hash of what decides, first day."""
+    day = np.datetime_as_string(np.datetime64(wired.first_ts, "ns"), unit="D").replace("-", "")
+    return f"{wired.path.stem}-{wired.recipe.hash[:8]}-{day}"
+
+
+def document(view: ResultView, run: Run, folder: Path) -> dict[str, Any]:
+    """Return a finished backtest as a JSON document."""
+    return {
+        **key_numbers(view),
+        "fingerprint": run.fingerprint,
+        "folder": str(folder),
+        "report": str(folder / "report.html"),
+        "metrics": view.metrics.as_dict(),
+    }

@@ -1,0 +1,74 @@
+"""`onefold replay`: the proof that a journal's decisions follow from its inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from onefold.app.group import new_app
+from onefold.app.output import Json, emit, note, progress, show
+from onefold.app.summary import facts_table
+from onefold.app.wiring import build, recorded_recipe
+from onefold.domain.records import Bar, SessionStart
+from onefold.engine.replay import Replayed, started
+from onefold.engine.replay import replay as replay_journal
+from onefold.sim.plan import Plan
+
+app = new_app()
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(help="The journal's folder.", show_default=False)],
+    json_: Json = False,
+) -> None:
+    """Recompute every signal, decision and order of a journal, and compare byte for byte.
+
+    Configuration and strategies are those that the journal has recorded. Ends with code 7, and both
+    sides of the first difference, when something differs.
+    """
+    start = started(folder)
+    note_build(start)
+    done = replay_with_progress(folder, recorded_recipe(start).plan())
+    if json_:
+        emit(
+            {
+                "journal": str(folder),
+                "records": done.records,
+                "inputs": done.inputs,
+                "mismatches": 0,
+                "decisions": len(done.run.outcome.decisions),
+                "fingerprint": done.run.fingerprint,
+            }
+        )
+        return
+    rows = [
+        ("records compared", f"{done.records:,}"),
+        ("inputs", f"{done.inputs:,}"),
+        ("decisions", f"{len(done.run.outcome.decisions):,}"),
+        ("mismatches", "0"),
+        ("fingerprint", done.run.fingerprint),
+    ]
+    show(facts_table(rows))
+
+
+def note_build(start: SessionStart) -> None:
+    """Tell when another build wrote the journal: then a difference need not be damage."""
+    if start.build != build():
+        writer = f"version {start.version}, build {start.build}"
+        note(f"this journal was written by another build: {writer}")
+
+
+def replay_with_progress(folder: Path, plan: Plan) -> Replayed:
+    """Replay with a progress bar."""
+    with progress("replay", None) as advance:
+        seen = 0
+
+        def count(_session: Any, _bar: Bar, _signals: Any) -> None:
+            nonlocal seen
+            seen += 1
+            advance(seen)
+
+        return replay_journal(folder, plan, seen=count)

@@ -1,0 +1,34 @@
+"""`onefold settings`: what can be configured, without leaving the terminal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from onefold.app.group import new_app
+from onefold.app.output import Json, emit, show, table
+from onefold.domain.errors import ConfigError, did_you_mean
+
+app = new_app()
+
+
+@app.command()
+def settings(
+    section: Annotated[
+        str, typer.Argument(help="Only what is below this, such as account.limits.")
+    ] = "",
+    json_: Json = False,
+) -> None:
+    """List every setting with its type, default and meaning."""
+    from onefold.app.settings_doc import setting_rows  # noqa: PLC0415 - costs more than --help may
+
+    everything = setting_rows()
+    rows = [r for r in everything if f"{r.path}.".startswith(f"{section}." if section else "")]
+    if not rows:
+        hint = did_you_mean(section, {r.path for r in everything})
+        raise ConfigError(f"there is no setting {section!r}{hint}")
+    if json_:
+        emit([row._asdict() for row in rows])
+        return
+    show(table(("setting", "type", "default", "meaning"), rows, text=4))

@@ -1,0 +1,375 @@
+"""Everything that a user can set, in one file that is checked before anything runs.
+
+The models of the domain are the vocabulary; here they are put together, given to the file and the
+environment, and made to explain themselves: whatever is wrong is said with its path, in words, with
+the nearest right name. Nothing unknown is ignored, because a misspelt limit is no limit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from dotenv import dotenv_values
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from onefold.adapters.files.config import FileConfig
+from onefold.adapters.synthetic.config import SyntheticConfig
+from onefold.app.configfile import parse_value, read_yaml, resolve
+from onefold.app.explained import explained, is_model
+from onefold.data import SAMPLES
+from onefold.domain.errors import ConfigError, did_you_mean
+from onefold.domain.instruments import CATALOG, Instrument
+from onefold.domain.rules import AccountRules, Rule, StrategyRules
+
+PREFIX = "ONEFOLD_"
+SYMBOL_SECTIONS = ("instruments", "data", "rates", "rate_pairs")
+"""Sections whose keys are symbols and currencies, so that their case matters."""
+
+
+class SampleData(Rule):
+    """A sample that comes with Onefold."""
+
+    instrument: Instrument = Field(exclude=True, description="From `instruments`.")
+    sample: str = Field(description="sp500 or nasdaq: daily bars of 1999 to 2018.")
+    start: date | None = Field(None, description="Leave out days before.")
+    end: date | None = Field(None, description="Leave out this day and later ones.")
+
+    @field_validator("sample")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SAMPLES:
+            raise ValueError(f"there is no sample {name!r}{did_you_mean(name, SAMPLES)}")
+        return name
+
+
+class SyntheticData(Rule):
+    """A made market."""
+
+    synthetic: SyntheticConfig = Field(description="Bars made from a seed, in place of a file.")
+
+
+def _source_of(value: Any) -> str:
+    """Return which kind of source is meant: the key tells it."""
+    given = value if isinstance(value, dict) else vars(value) if is_model(type(value)) else {}
+    return next((kind for kind in ("synthetic", "sample") if kind in given), "file")
+
+
+def _located(value: Any, handler: Any) -> Any:
+    """Turn the adapters' own errors into ones that pydantic reports with their path."""
+    try:
+        return handler(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+DataSource = Annotated[
+    Annotated[FileConfig, Tag("file")]
+    | Annotated[SampleData, Tag("sample")]
+    | Annotated[SyntheticData, Tag("synthetic")],
+    Discriminator(_source_of),
+    WrapValidator(_located),
+]
+
+
+class StrategySettings(StrategyRules):
+    """One strategy: what it is, what it trades, and the rules it is under."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    kind: str | None = Field(None, description="A strategy that comes with Onefold, by its kind.")
+    file: Path | None = Field(None, description="A Python file with a strategy of your own.")
+    class_: str | None = Field(
+        None, alias="class", description="Which strategy of the file, when it has several."
+    )
+    instruments: tuple[str, ...] = Field(
+        (), description="Symbols of `data` that it trades; all when left out."
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="The strategy's own parameters."
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> StrategySettings:
+        if (self.kind is None) == (self.file is None):
+            raise ValueError("give either kind (one that comes with Onefold) or file (your own)")
+        if self.class_ is not None and self.file is None:
+            raise ValueError("class names a strategy of a file: give file as well")
+        return self
+
+    @property
+    def rules(self) -> StrategyRules:
+        """Return the rules alone."""
+        return StrategyRules(
+            sizing=self.sizing, exits=self.exits, gates=self.gates, entry=self.entry
+        )
+
+
+class PaceSettings(Rule):
+    """How fast a simulated session runs; as fast as it can when neither is given."""
+
+    speed: float | None = Field(None, gt=0, description="Times real time; 60 is a minute a second.")
+    seconds_per_bar: float | None = Field(None, gt=0, description="One bar every so many seconds.")
+
+    @model_validator(mode="after")
+    def _one(self) -> PaceSettings:
+        if self.speed is not None and self.seconds_per_bar is not None:
+            raise ValueError("give speed or seconds_per_bar, not both")
+        return self
+
+
+class SessionSettings(Rule):
+    """How a session runs and records."""
+
+    pace: PaceSettings = Field(
+        default_factory=PaceSettings, description="How fast; as fast as it can when left out."
+    )
+    durability: Literal["durable", "relaxed"] = Field(
+        "durable", description="durable syncs every commit; relaxed leaves it to the system."
+    )
+    segment_mb: float = Field(10.0, gt=0, le=4_000, description="Size of a journal segment.")
+
+
+class PathSettings(Rule):
+    """Where things are written; relative paths start at the configuration file."""
+
+    runs: Path = Field(Path("runs"), description="Folder of the backtests' folders.")
+    journal: Path = Field(Path("journal"), description="Folder of the sessions' journals.")
+
+
+class Settings(Rule):
+    """The whole configuration."""
+
+    account: AccountRules = Field(
+        default_factory=AccountRules, description="Money, limits and costs of the account."
+    )
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="Starting rates of currencies to the account's."
+    )
+    rate_pairs: dict[str, str] = Field(
+        default_factory=dict,
+        description="Instruments whose closes set a currency's rate: {EURUSD: EUR}; a minus sign "
+        "(-JPY) takes the inverse.",
+    )
+    instruments: dict[str, Instrument] = Field(
+        default_factory=dict, description="Facts that differ from the catalogue, by symbol."
+    )
+    data: dict[str, DataSource] = Field(
+        default_factory=dict, description="Where each instrument's bars come from, by symbol."
+    )
+    strategies: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], StrategySettings] = (
+        Field(default_factory=dict, description="What trades, by a name of your choice.")
+    )
+    session: SessionSettings = Field(
+        default_factory=SessionSettings, description="How `onefold run` runs and records."
+    )
+    paths: PathSettings = Field(
+        default_factory=PathSettings, description="Where results and journals are written."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_instruments(cls, raw: Any) -> Any:
+        """Give every instrument with data its entry, so that all facts are in one place."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("data", {}), dict):
+            return raw
+        given = raw.get("instruments", {})
+        if not isinstance(given, dict):
+            return raw
+        known: dict[str, Any] = {symbol: {} for symbol in raw.get("data", {}) if symbol in CATALOG}
+        return {**raw, "instruments": {**known, **given}}
+
+    @field_validator("instruments", mode="before")
+    @classmethod
+    def _with_catalogue(cls, given: Any) -> Any:
+        return {s: _facts(s, changes) for s, changes in given.items()} if _is_map(given) else given
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _with_instruments(cls, given: Any, info: ValidationInfo) -> Any:
+        if not _is_map(given):
+            return given
+        # Where the instruments are wrong, that is the error to show; any will do here.
+        known = info.data.get("instruments", {s: Instrument(symbol=s) for s in given})
+        return {s: _with_instrument(s, options, known) for s, options in given.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        for name, strategy in self.strategies.items():
+            for symbol in strategy.instruments:
+                _check_symbol(f"strategies.{name}.instruments", symbol, self.data)
+        for symbol in self.rate_pairs:
+            _check_symbol("rate_pairs", symbol, self.data)
+        return self
+
+    def as_written(self) -> dict[str, Any]:
+        """Return the settings as plain values that give equal settings when they are read."""
+        leave_out: Any = {
+            "data": {"__all__": {"instrument": True, "synthetic": {"instrument": True}}},
+            "instruments": {"__all__": {"symbol": True}},
+        }
+        return self.model_dump(mode="json", by_alias=True, exclude=leave_out)
+
+
+def _is_map(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _facts(symbol: str, changes: Any) -> Any:
+    """Return an instrument's facts: those of the catalogue with changes."""
+    if isinstance(changes, Instrument) or not (changes is None or isinstance(changes, dict)):
+        return changes
+    changes = changes or {}
+    if "symbol" in changes:
+        raise ValueError(f"{symbol}.symbol: the symbol is the key; leave this out")
+    if symbol not in CATALOG and "kind" not in changes:
+        hint = did_you_mean(symbol, CATALOG)
+        hint = hint if hint.startswith("; did") else ""
+        raise ValueError(
+            f"{symbol!r} is not in the catalogue: give its kind (and multiplier, tick, lot, "
+            f"currency){hint}"
+        )
+    base = CATALOG[symbol].model_dump() if symbol in CATALOG else {}
+    return {**base, **changes, "symbol": symbol}
+
+
+def _with_instrument(symbol: str, options: Any, known: Mapping[str, Instrument]) -> Any:
+    if not isinstance(options, dict):
+        return options
+    if "instrument" in options:
+        raise ValueError(f"{symbol}.instrument: describe it under instruments.{symbol}")
+    if symbol not in known:
+        hint = did_you_mean(symbol, [*CATALOG, *known])
+        raise ValueError(
+            f"{symbol!r} is not in the catalogue: give its kind under instruments.{symbol}"
+            f"{hint if hint.startswith('; did') else ''}"
+        )
+    if _source_of(options) == "synthetic":
+        made = options["synthetic"]
+        if isinstance(made, dict):
+            return {**options, "synthetic": {**made, "instrument": known[symbol]}}
+        return options
+    return {**options, "instrument": known[symbol]}
+
+
+def _check_symbol(path: str, symbol: str, data: Mapping[str, object]) -> None:
+    if symbol not in data:
+        raise ValueError(f"{path}: {symbol!r} has no entry in data{did_you_mean(symbol, data)}")
+
+
+def overrides(written: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    """Return what variables such as `ONEFOLD_ACCOUNT__CASH=5000` set, nested as in the file.
+
+    Names are matched without regard to case with the keys that are `written` there, because many
+    shells and hosts have upper case only. Values are read as YAML, so that lists and null can be
+    written. Raises ConfigError for a variable that names no section.
+    """
+    tree: dict[str, Any] = {}
+    fields = Settings.model_fields
+    for variable, text in sorted(variables.items()):
+        if not variable.upper().startswith(PREFIX):
+            continue
+        name = variable[len(PREFIX) :]
+        section = name.partition("__")[0].lower()
+        if section in fields:
+            _put(tree, _path(name, written), parse_value(text))
+        elif "__" in name:  # others, such as ONEFOLD_CACHE_DIR, are no settings
+            hint = did_you_mean(section, fields)
+            raise ConfigError(f"{variable}: there is no setting {section!r}{hint}")
+    return tree
+
+
+def _path(name: str, written: Any) -> list[str]:
+    """Return the keys that a variable names: those of the file where it has them."""
+    path: list[str] = []
+    for part in name.split("__"):
+        spelt = {key.lower(): key for key in written} if isinstance(written, dict) else {}
+        is_symbol = len(path) == 1 and path[0] in SYMBOL_SECTIONS
+        key = spelt.get(part.lower(), part if is_symbol else part.lower())
+        written = written.get(key) if isinstance(written, dict) else None
+        path.append(key)
+    return path
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    *parents, last = path
+    for key in parents:
+        if not isinstance(tree.get(key), dict):
+            tree[key] = {}
+        tree = tree[key]
+    tree[last] = value
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Return nested mappings as one, in which `above` wins."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    both = {key: merged(below[key], above[key]) for key in below.keys() & above.keys()}
+    return {**below, **above, **both}
+
+
+def environment() -> dict[str, str]:
+    """Return the environment with what `.env` in the working folder adds to it."""
+    file = Path(".env")
+    added = dotenv_values(file, encoding="utf-8-sig") if file.is_file() else {}
+    return {**{k: v for k, v in added.items() if v is not None}, **os.environ}
+
+
+class Loaded(NamedTuple):
+    """Settings and where they were read."""
+
+    settings: Settings
+    path: Path
+
+    def resolve(self, path: Path) -> Path:
+        """Return a path of the settings as one that can be opened."""
+        return self.path.parent / path.expanduser()
+
+    def as_resolved(self) -> dict[str, Any]:
+        """Return the settings as plain values that mean the same in a file of another folder."""
+        written = self.settings.as_written()
+        for section, key in (("data", "path"), ("strategies", "file")):
+            for entry in written[section].values():
+                if entry.get(key) is not None:
+                    entry[key] = self._absolute(entry[key])
+        written["paths"] = {key: self._absolute(path) for key, path in written["paths"].items()}
+        return written
+
+    def _absolute(self, path: str) -> str:
+        return str(self.resolve(Path(path)).resolve())
+
+
+def load_settings(path: str | Path) -> Loaded:
+    """Read a configuration file with the overrides of the environment.
+
+    Raises ConfigError that names every wrong setting by its path.
+    """
+    file = Path(path)
+    written, variables = read_yaml(file), environment()
+    try:
+        raw = merged(resolve(written, variables), overrides(written, variables))
+        return Loaded(settings_of(raw), file)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def settings_of(raw: Mapping[str, Any]) -> Settings:
+    """Return plain values as settings. Raises ConfigError that names every wrong one."""
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError("; ".join(explained(error, Settings))) from None
+    return settings

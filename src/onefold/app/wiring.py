@@ -1,0 +1,265 @@
+"""From settings to what runs: strategies from their files, bars from theirs, and one plan.
+
+What a run decides follows from the account, the instruments, the strategies and their code, and
+the bar intervals, so exactly these are hashed. They are also recorded with a session, code
+included, so that a journal can be replayed after the files have moved on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from onefold.adapters.files import FileConfig, LoadedBars, load
+from onefold.adapters.synthetic import SyntheticConfig, generate
+from onefold.app.settings import (
+    DataSource,
+    Loaded,
+    SampleData,
+    Settings,
+    StrategySettings,
+    SyntheticData,
+    settings_of,
+)
+from onefold.data import sample_path
+from onefold.domain.columns import Bars
+from onefold.domain.errors import ConfigError, JournalError, did_you_mean
+from onefold.domain.records import Action, SessionStart
+from onefold.domain.rules import AccountRules
+from onefold.signals.registry import STRATEGIES, build_strategy, strategies_from_source
+from onefold.signals.strategy import Strategy
+from onefold.sim.plan import Placement, Plan
+
+Sources = Mapping[str, str]
+"""The text of each Python file with strategies, by the name in the settings."""
+
+SECOND_NS = 1_000_000_000
+HASH_BYTES = 8
+
+
+class Recipe(NamedTuple):
+    """Everything that the decisions of a run follow from, besides its inputs."""
+
+    settings: Settings
+    intervals_ns: dict[str, int]
+    sources: Sources
+
+    def plan(self) -> Plan:
+        """Return the plan. Raises ConfigError for strategies that cannot be made."""
+        settings = self.settings
+        if not settings.data:
+            raise ConfigError("data: there is no instrument with data; add one")
+        if not settings.strategies:
+            raise ConfigError("strategies: there is none; add one")
+        symbols = tuple(settings.data)
+        made = strategies_of(settings.strategies, self.sources)
+        return Plan(
+            account=settings.account,
+            instruments=tuple(settings.instruments[symbol] for symbol in symbols),
+            placements=tuple(
+                Placement(name, made[name], one.rules, one.instruments or symbols)
+                for name, one in settings.strategies.items()
+            ),
+            intervals_ns=tuple(self.intervals_ns[symbol] for symbol in symbols),
+            rates=settings.rates,
+            rate_pairs=settings.rate_pairs,
+        )
+
+    def as_recorded(self) -> dict[str, Any]:
+        """Return the recipe as plain values, the first record of a session."""
+        return {
+            "settings": self.settings.as_written(),
+            "intervals_ns": self.intervals_ns,
+            "sources": dict(self.sources),
+        }
+
+    @property
+    def hash(self) -> str:
+        """Return a hash of what decides: not of paths, pace or where the data came from."""
+        settings = self.settings.as_written()
+        decisive = {name: settings[name] for name in ("account", "rates", "rate_pairs")}
+        # The order of the data is the order of events at the same time, so it decides as well.
+        decisive["instruments"] = {
+            symbol: (settings["instruments"][symbol], self.intervals_ns[symbol])
+            for symbol in settings["data"]
+        }
+        decisive["strategies"] = {
+            name: {**one, "file": self.sources.get(one["file"])}
+            for name, one in settings["strategies"].items()
+        }
+        text = msgspec.json.encode(decisive)
+        return hashlib.blake2b(text, digest_size=HASH_BYTES).hexdigest()
+
+
+class Wired:
+    """A configuration with its bars: what a backtest or a session needs."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        """Read strategies and bars. Raises ConfigError, DataError and SignalError."""
+        self.settings = loaded.settings
+        self.path = loaded.path
+        sources = read_sources(loaded)
+        # Strategies are checked before data is read, which may take long.
+        strategies_of(self.settings.strategies, sources)
+        self.bars_of = {s: _load(loaded, source) for s, source in self.settings.data.items()}
+        intervals = {symbol: bars.interval_ns for symbol, bars in self.bars_of.items()}
+        self.recipe = Recipe(self.settings, intervals, sources)
+        self.plan = self.recipe.plan()
+        for bars in self.bars_of.values():
+            check_fills(self.settings.account, bars)
+
+    @property
+    def bars(self) -> dict[str, Bars]:
+        """Return the bars by symbol."""
+        return {symbol: loaded.bars for symbol, loaded in self.bars_of.items()}
+
+    @property
+    def actions(self) -> list[Action]:
+        """Return splits, dividends and rolls of all instruments."""
+        return [action for loaded in self.bars_of.values() for action in loaded.actions]
+
+    @property
+    def inputs(self) -> int:
+        """Return how many inputs a session over all data takes."""
+        return sum(loaded.rows + len(loaded.actions) for loaded in self.bars_of.values())
+
+    @cached_property
+    def first_ts(self) -> int:
+        """Return when the first bar closed, in nanoseconds UTC."""
+        return min(int(loaded.bars.ts[0]) for loaded in self.bars_of.values())
+
+    def start(self, mode: str) -> SessionStart:
+        """Return the first record of a session."""
+        return SessionStart(
+            ts=self.first_ts,
+            mode=mode,
+            version=version("onefold"),
+            build=build(),
+            config_hash=self.recipe.hash,
+            config=self.recipe.as_recorded(),
+        )
+
+
+def check_fills(account: AccountRules, loaded: LoadedBars) -> None:
+    """Raise ConfigError for bars of closes only, where fills would need an open."""
+    if loaded.closes_only and account.costs.fill != "next_close":
+        raise ConfigError(
+            f"data.{loaded.instrument.symbol} has closes only, so there is no open to fill at: "
+            "set account.costs.fill: next_close"
+        )
+
+
+def recorded_recipe(start: SessionStart) -> Recipe:
+    """Return the recipe that a session has recorded. Raises JournalError when it is not one."""
+    config = start.config
+    try:
+        intervals, sources = dict(config["intervals_ns"]), dict(config["sources"])  # type: ignore[call-overload]
+        settings = settings_of(config["settings"])  # type: ignore[arg-type]
+    except (KeyError, TypeError, ConfigError) as error:
+        raise JournalError(
+            f"the journal's configuration cannot be read by this version: {error}"
+        ) from None
+    return Recipe(settings, intervals, sources)
+
+
+def strategies_of(wanted: Mapping[str, StrategySettings], sources: Sources) -> dict[str, Strategy]:
+    """Return the strategies by their names. Raises ConfigError that begins with the path."""
+    kinds = {file: strategies_from_source(text, file) for file, text in sources.items()}
+    made = {}
+    for name, one in wanted.items():
+        path = f"strategies.{name}"
+        if one.file is None:
+            kind, known = one.kind or "", STRATEGIES
+            if kind not in known:
+                hint = did_you_mean(kind, known)
+                raise ConfigError(f"{path}.kind: there is no strategy {kind!r}{hint}")
+        else:
+            known = kinds[str(one.file)]
+            kind = _chosen(known, one, path)
+        made[name] = build_strategy(kind, one.params, path=f"{path}.params", kinds=known)
+    return made
+
+
+def _chosen(known: Mapping[str, type[Strategy]], one: StrategySettings, path: str) -> str:
+    """Return the kind of the strategy that is meant of those in a file."""
+    if one.class_ is None:
+        if len(known) > 1:
+            names = ", ".join(cls.__name__ for cls in known.values())
+            raise ConfigError(f"{path}.class: {one.file} has several strategies, name one: {names}")
+        return next(iter(known))
+    by_name = {cls.__name__: kind for kind, cls in known.items()}
+    if one.class_ not in by_name:
+        hint = did_you_mean(one.class_, by_name)
+        raise ConfigError(f"{path}.class: {one.file} has no strategy {one.class_!r}{hint}")
+    return by_name[one.class_]
+
+
+def read_sources(loaded: Loaded) -> dict[str, str]:
+    """Return the texts of all files with strategies. Raises ConfigError for one that is missing."""
+    texts = {}
+    for name, one in loaded.settings.strategies.items():
+        if one.file is not None:
+            texts[str(one.file)] = read_source(
+                loaded.resolve(one.file), f"strategies.{name}.file: "
+            )
+    return texts
+
+
+def read_source(path: Path, where: str = "") -> str:
+    """Return the text of a Python file. Raises ConfigError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}{path} is not UTF-8 text: byte {error.start}") from None
+    except OSError as error:
+        raise ConfigError(f"{where}{path} cannot be read: {error.strerror}") from None
+
+
+def _load(loaded: Loaded, source: DataSource) -> LoadedBars:
+    if isinstance(source, SyntheticData):
+        return made_bars(source.synthetic)
+    return load(file_config(loaded, source), now=time.time_ns())
+
+
+def file_config(loaded: Loaded, source: FileConfig | SampleData) -> FileConfig:
+    """Return the settings of a file with a path that can be opened."""
+    if isinstance(source, SampleData):
+        return FileConfig(
+            path=sample_path(source.sample),
+            instrument=source.instrument,
+            start=source.start,
+            end=source.end,
+        )
+    return source.model_copy(update={"path": loaded.resolve(source.path)})
+
+
+def made_bars(config: SyntheticConfig) -> LoadedBars:
+    """Return the bars of a made market in the form of those of a file."""
+    return LoadedBars(
+        source=f"synthetic, seed {config.seed}",
+        instrument=config.instrument,
+        bars=generate(config),
+        quarantined=[],
+        before=np.zeros(0, np.int64),
+        counts={},
+        interval_ns=config.interval_s * SECOND_NS,
+        interval_inferred=False,
+        closes_only=False,
+    )
+
+
+def build() -> str:
+    """Return a hash of the package's own source: which build made a decision."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.blake2b(digest_size=HASH_BYTES)
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
