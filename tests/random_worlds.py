@@ -287,7 +287,10 @@ class Maker:
             MandateKind.NET_EXPOSURE: 0.8,
         }[kind]  # fmt: skip
         version = max(1, n + self.chance.choice([-2, 0, 1]))
+        by_strategy = kind <= MandateKind.MAX_POSITION
+        by_sleeve = kind <= MandateKind.SUPPRESS
         return Mandate(
-            ts, version, kind.name.lower(), value, self.maybe(strategy) or "",
-            self.maybe(symbol) or "",
+            ts, version, kind.name.lower(), value,
+            (self.maybe(strategy) or "") if by_strategy else "",
+            (self.maybe(symbol) or "") if by_sleeve else "",
         )  # fmt: skip

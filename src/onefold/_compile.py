@@ -69,7 +69,10 @@ def kernel(function: F) -> F:
 
 
 def kernel_part(function: F) -> F:
-    """Compile a function that only kernels call: no Python wrapper, no file of its own."""
+    """Compile a function that only kernels call: no Python wrapper, no file of its own.
+
+    Called from Python it would crash the process; tests go through a kernel.
+    """
     options: dict[str, Any] = {**_KERNEL, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     part: Any = numba.njit(**options)(function)
     template = part.get_call_template

@@ -58,6 +58,20 @@ def test_a_name_that_is_not_known_is_refused_with_the_nearest(record: Any, hint:
         Desk().tell(record)
 
 
+@pytest.mark.parametrize(
+    ("mandate", "said"),
+    [
+        (Mandate(at(0), 1, "drawdown", 0.1, strategy="s"), "for the whole account only"),
+        (Mandate(at(0), 1, "max_position", 1.0, instrument="ABC"), "cannot be for one instrument"),
+        (Mandate(at(0), 1, "conf_min", float("nan")), "nan is no limit"),
+        (Mandate(at(0), 1, "gross_exposure", -1.0), "-1.0 is no limit"),
+    ],
+)
+def test_a_mandate_that_means_nothing_is_refused(mandate: Mandate, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Desk().tell(mandate)
+
+
 def test_every_word_can_be_said() -> None:
     for command in CommandKind:
         Desk().tell(Command(at(0), command.name.lower()))

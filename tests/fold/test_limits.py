@@ -26,6 +26,30 @@ def test_stops_stay_latched_until_they_are_reset_or_the_day_ends() -> None:
     assert entry(desk, number=1_500, **other).blocked == []
 
 
+def test_a_reset_lets_the_daily_loss_count_anew() -> None:
+    desk = Desk(
+        fixed(500), fixed(1), instruments=TWO, account=account_of(limits={"daily_loss": 0.1})
+    )
+    desk.hold(500)
+    desk.tell(bar(1, 79.0), bar(1, symbol="XYZ"))
+    other = {"instrument": "XYZ", "strategy": "s1"}
+    assert entry(desk, number=1, **other).blocked == ["daily_loss"]
+    desk.tell(Command(at(1), "reset"))
+    assert entry(desk, number=1, **other).blocked == []
+
+
+def test_flatten_of_what_only_waits_is_not_undone_by_the_same_signal() -> None:
+    desk = quiet()
+    assert entry(desk).blocked == []
+    order = desk.orders[0]
+    desk.tell(Command(at(0), "flatten"))
+    assert desk.cancels == [order.id]
+    desk.gone(order)
+    assert entry(desk, number=1).blocked == ["rearm"]
+    desk.signal(2, FLAT)
+    assert entry(desk, number=2).blocked == []
+
+
 def test_a_stop_without_limit_is_never_latched_even_below_zero() -> None:
     limits = {"flatten_on_stop": True}
     desk = Desk(
@@ -215,3 +239,13 @@ def test_a_cancel_is_a_message_too() -> None:
     refused = entry(desk, instrument="XYZ", price=99.0)
     assert refused.blocked == ["message_rate"]
     assert measured(refused, "message_rate")[0] == 3.0
+
+
+def test_margin_counts_entries_that_work() -> None:
+    """I4: 150 contracts that may fill and 60 more need 105,000 of initial margin."""
+    instruments = (future("FUT"), future("FUU"))
+    desk = quiet(fixed(150), fixed(60), instruments=instruments)
+    assert entry(desk).blocked == []
+    refused = entry(desk, instrument="FUU", strategy="s1")
+    assert refused.blocked == ["initial_margin"]
+    assert measured(refused, "initial_margin") == (105_000.0, CASH)

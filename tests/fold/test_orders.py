@@ -1,4 +1,4 @@
-"""The fold before a venue that does what venues do: late, partial, too much, unknown, or not at all.
+"""The fold before a venue as venues are: late, partial, too much, unknown, or not at all.
 
 After every event the sums that the gates rely on are added up again from the orders themselves; and
 however a sequence went, an operator can always get out of everything.
@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import Desk, account_of, at, bar, future, rules_of, share
 
 from onefold.domain.records import Action, Command, Order, OrderNotice, Signal
 from onefold.domain.words import OrderState, Purpose
+from support import Desk, account_of, at, bar, future, rules_of, share
 
 ENTRY = int(Purpose.ENTRY)
 LOTS = {"kind": "fixed", "lots": 10}

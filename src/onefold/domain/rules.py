@@ -169,7 +169,10 @@ class Costs(Rule):
     slippage_bps: float = Field(0.0, ge=0, description="Worsens market and stop fills.")
     slippage_ticks: float = Field(0.0, ge=0, description="Worsens them by ticks.")
     volume_share: float | None = Field(
-        None, gt=0, le=1, description="Largest share of a bar's volume that one order may take."
+        None,
+        gt=0,
+        le=1,
+        description="Largest share of a bar's volume that all orders together may take.",
     )
     at_touch: bool = Field(True, description="Use bid and ask where the data has them.")
 

@@ -118,6 +118,7 @@ def _roll_nb(state: Rows, out: Rows, i: int, gap: float, ts: int) -> float:
     _shift_nb(state, i, 1.0, gap)
     for s in range(state.strategies_rows):
         sleeve = sleeve_of(state, s, i)
+        cancel_working_nb(state, out, s, i, ts, True)  # they are priced in the old contract
         if strategy_of(state, s).resting and sleeve.qty != 0 and not sleeve.exiting:
             protect_nb(state, out, s, i, ts)
     if lots == 0:

@@ -54,6 +54,8 @@ _TIMES_IN_FORCE = [t.name.lower() for t in TimeInForce]
 _NOTICES = {n.name.lower(): int(n) for n in Notice}
 _COMMANDS = {c.name.lower(): int(c) for c in CommandKind}
 _MANDATES = {m.name.lower(): int(m) for m in MandateKind}
+_BY_SLEEVE = {MandateKind.CONF_MIN, MandateKind.SUPPRESS}
+_BY_STRATEGY = {MandateKind.RISK_BUDGET, MandateKind.MAX_POSITION}
 _ACTIONS = {a.name.lower(): int(a) for a in ActionKind}
 NOTICE_NAMES = [n.name.lower() for n in Notice]
 
@@ -182,14 +184,21 @@ class Inbox:
         )
 
     def mandate(self, mandate: Mandate) -> None:
-        """Add a mandate; raises `ConfigError` for a name that is not known."""
+        """Add a mandate; raises `ConfigError` for an unknown name, a wrong scope or value."""
+        what = _index(mandate.mandate, _MANDATES, "mandate")
+        if what not in _BY_SLEEVE and mandate.instrument:
+            raise ConfigError(f"mandate {mandate.mandate!r} cannot be for one instrument")
+        if what not in _BY_SLEEVE | _BY_STRATEGY and mandate.strategy:
+            raise ConfigError(f"mandate {mandate.mandate!r} is for the whole account only")
+        if not 0.0 <= mandate.value < math.inf:
+            raise ConfigError(f"mandate {mandate.mandate!r}: {mandate.value} is no limit")
         self._put(
             int(EventKind.MANDATE),
             mandate.ts,
             *self._scope(mandate.instrument, mandate.strategy),
             value=mandate.value,
             version=mandate.version,
-            what=_index(mandate.mandate, _MANDATES, "mandate"),
+            what=what,
         )
 
     def action(self, action: Action) -> None:

@@ -39,6 +39,8 @@ def flatten_nb(state: Rows, out: Rows, strategy: int, i: int, ts: int, purpose: 
                 continue
             sleeve = sleeve_of(state, s, j)
             cancel_working_nb(state, out, s, j, ts, True)
+            if sleeve.target != 0 and strategy_of(state, s).rearm:
+                sleeve.rearm_side = sleeve.target  # or the same signal would enter again at once
             if sleeve.qty != 0 and not sleeve.exiting:
                 exit_nb(state, out, s, j, ts, purpose)
             sleeve.target = 0
@@ -92,11 +94,11 @@ def _withdraw_nb(state: Rows, out: Rows, strategy: int, i: int, ts: int) -> None
 
 @kernel_part
 def _reset_nb(state: Rows, strategy: int) -> None:
-    """Clear latched stops, loss streaks and disabled strategies."""
+    """Clear latched stops, which count anew from here, loss streaks and disabled strategies."""
     account = account_of(state)
     if strategy < 0:
         account.daily_stopped, account.drawdown_stopped = 0, 0
-        account.peak_equity = account.equity
+        account.peak_equity, account.day_equity = account.equity, account.equity
     for s in range(state.strategies_rows):
         if strategy < 0 or s == strategy:
             strategy_of(state, s).disabled = 0

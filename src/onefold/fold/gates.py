@@ -107,7 +107,7 @@ GATES: tuple[GateInfo, ...] = (
     GateInfo("loss_streak", "losing trades in a row", "below", "loss_streak_max"),
     GateInfo("repeated_execution", "1 when too many fills disabled the strategy", "at most", "0"),
     GateInfo(
-        "duplicate", "orders of this sleeve that already work in this direction", "at most", "0"
+        "duplicate", "orders of this sleeve that already work to the same end", "at most", "0"
     ),
     GateInfo("size", "lots that the sizing rule gives", "at least", "1"),
     GateInfo(

@@ -66,4 +66,5 @@ def lots_nb(
     else:
         value = equity * strategy.size_value * bet_nb(confidence, strategy.size_max)
     lots = value / lot_value
-    return math.floor(lots) if 0.0 <= lots < 1e15 else 0
+    # 0.9 x 50,000 / 100 is a hair below 450 in binary.
+    return math.floor(lots + 1e-9) if 0.0 <= lots < 1e15 else 0
