@@ -61,7 +61,8 @@ def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_init_writes_what_works(capsys: Capture, tmp_path: Path) -> None:
     said = onefold(capsys, "init", "new/project")
     assert said.code == 0
-    assert "cd new/project && onefold backtest onefold.yaml" in said.out
+    assert "cd new/project && " in said.out
+    assert "onefold backtest onefold.yaml" in said.out
     folder = tmp_path / "new" / "project"
     source = (folder / "strategies.py").read_text()
     (strategy,) = (x for x in ast.parse(source).body if isinstance(x, ast.ClassDef))

@@ -133,7 +133,7 @@ def test_a_failing_strategy_is_the_users(capsys: Capture, tmp_path: Path, comman
     write_config(tmp_path, CONFIG + "  own: { file: own.py }\n")
     said = onefold(capsys, command)
     assert said.code == 4
-    assert said.err == "error: own.py, line 9: KeyError: 'level'\n"
+    assert said.err == "error: own: KeyError: 'level' (own.py, line 9)\n"
 
 
 def test_warts_in_the_data_are_the_same_either_way(capsys: Capture, tmp_path: Path) -> None:

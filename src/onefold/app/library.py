@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from onefold.adapters.files import BarsConfig, FileConfig, LoadedBars, load, load_frame
 from onefold.app.explained import explained
 from onefold.app.results import view_of
+from onefold.app.vet import vet
 from onefold.app.wiring import check_fills
 from onefold.domain.columns import Bars
 from onefold.domain.errors import ConfigError, did_you_mean
@@ -50,7 +51,7 @@ def backtest(
     *,
     instruments: Instruments | None = None,
     account: AccountRules | None = None,
-    rules: StrategyRules | None = None,
+    rules: StrategyRules | Mapping[str, Any] | None = None,
     rates: Mapping[str, float] | None = None,
     rate_pairs: Mapping[str, str] | None = None,
     inputs: Iterable[Input] = (),
@@ -75,7 +76,7 @@ def backtest(
     plan = Plan(
         account=account or AccountRules(),
         instruments=tuple(one.instrument for one in loaded),
-        placements=tuple(_placements(strategies, rules or StrategyRules(), symbols)),
+        placements=tuple(_placements(strategies, _rules(rules), symbols)),
         intervals_ns=tuple(one.interval_ns for one in loaded),
         rates=rates or {},
         rate_pairs=rate_pairs or {},
@@ -83,11 +84,21 @@ def backtest(
     for one in loaded:
         check_fills(plan.account, one)
     columns = {one.instrument.symbol: one.bars for one in loaded}
+    vet(plan, columns)
     actions: list[Action] = [action for one in loaded for action in one.actions]
     run = run_backtest(plan, columns, [*actions, *inputs])
     refused = {one.instrument.symbol: one.counts for one in loaded if one.counts}
     facts = {"Fingerprint": run.fingerprint, "Refused": refused}
     return view_of(plan, columns, run, facts=facts, title=title)
+
+
+def _rules(rules: StrategyRules | Mapping[str, Any] | None) -> StrategyRules:
+    if rules is None or isinstance(rules, StrategyRules):
+        return rules or StrategyRules()
+    try:
+        return StrategyRules.model_validate(rules)
+    except ValidationError as error:
+        raise ConfigError("; ".join(explained(error, StrategyRules))) from None
 
 
 def _placements(
@@ -96,6 +107,11 @@ def _placements(
     """Return strategies with names and rules; without names their kinds are the names."""
     if isinstance(strategies, Strategy):
         strategies = [strategies]
+    given: Any = strategies  # whatever a caller without a type checker passes
+    if isinstance(given, str):
+        raise ConfigError(f"{given!r} is a name: give strategy({given!r})")
+    if isinstance(given, type):
+        raise ConfigError(f"{given.__name__} is a class: give {given.__name__}()")
     if not isinstance(strategies, Mapping):
         named = [(one.kind, one) for one in strategies]
         kinds = [kind for kind, _ in named]

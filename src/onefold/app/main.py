@@ -117,6 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors become one line on stderr."""
+    if "--json" in arguments and any(not a.startswith("-") for a in arguments):
+        # Before the command or after it, it means the same.
+        arguments = [*(a for a in arguments if a != "--json"), "--json"]
     try:
         code = typer.main.get_command(app).main(
             args=arguments, prog_name="onefold", standalone_mode=False

@@ -64,6 +64,7 @@ def strategy_table(view: ResultView) -> Table:
         (
             row["strategy"],
             whole(row["trades"]),
+            whole(row["open_trades"]),
             percent(row["win_rate"], 1),
             number(row["profit_factor"]),
             money(row["fees"]),
@@ -71,7 +72,7 @@ def strategy_table(view: ResultView) -> Table:
         )
         for row in view.by_strategy.to_dicts()
     ]
-    return table(("strategy", "trades", "won", "profit factor", "fees", "P&L"), rows)
+    return table(("strategy", "trades", "open", "won", "profit factor", "fees", "P&L"), rows)
 
 
 def facts_table(rows: list[tuple[str, str]]) -> Table:

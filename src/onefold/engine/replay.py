@@ -27,10 +27,19 @@ class Replayed(NamedTuple):
     run: Run
 
 
+def no_journal(path: str | Path) -> JournalError:
+    """Return the error for a folder without a record, which names one inside it that has some."""
+    inside = Path(path) / "journal"
+    hint = f"; did you mean {inside}?" if inside.is_dir() else ""
+    return JournalError(f"there is no journal in {path}{hint}")
+
+
 def started(path: str | Path) -> SessionStart:
     """Return the first record of a run's journal: what ran. Raises `JournalError`."""
     first = next(iter(read(path)), None)
-    if first is None or first.kind != "session":
+    if first is None:
+        raise no_journal(path)
+    if first.kind != "session":
         raise JournalError(f"{path} does not begin with the start of a session")
     return decode(first, SessionStart)
 

@@ -76,6 +76,10 @@ def build_strategy(
         raise ConfigError(_explained(error, where or f"{kind}.")) from None
     except ConfigError as error:
         raise ConfigError(f"{where or kind + ': '}{error}") from None
+    except TypeError as error:
+        raise ConfigError(
+            f"{where or kind + ': '}{error}; declare parameters as fields, not in __init__"
+        ) from None
     return made
 
 

@@ -26,6 +26,8 @@ CERTAIN = np.ones(1)
 for _shared in (NOT_READY, UNKNOWN, CERTAIN):
     _shared.flags.writeable = False
 
+BAD_CONFIDENCE = "a confidence is a probability, between 0 and 1"
+
 FIELDS = ("confidence", "score", "edge", "volatility", "trend", "barrier", "price")
 
 
@@ -127,6 +129,8 @@ def finished(kind: str, draft: Signals, features: list[tuple[Floats, int]], rows
         side[:reach][unready[:reach] > 0] = HOLD
     if confidence is not CERTAIN:
         confidence = _replaced(confidence, 0.0)
+        if rows and (np.minimum.reduce(confidence) < 0 or np.maximum.reduce(confidence) > 1):
+            raise SignalError(f"{kind}: {BAD_CONFIDENCE}")
     known = (f if f is UNKNOWN else _replaced(f, NAN) for f in others)
     return Signals._make((side, confidence, *known, unready))
 

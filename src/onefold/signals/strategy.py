@@ -87,6 +87,11 @@ class Strategy(BaseModel, ABC):
     def features(self) -> dict[str, Feature]:
         """Return the features by the names that the strategy calls them."""
         features = self.extract_features()
+        if not isinstance(features, Mapping):
+            raise SignalError(
+                f"{self.kind}: extract_features must return a dict of names and features, "
+                f"it returned a {type(features).__name__}"
+            )
         for name, feature in features.items():
             if not isinstance(feature, Feature):
                 raise SignalError(f"{self.kind}: feature {name!r} is no feature but {feature!r}")

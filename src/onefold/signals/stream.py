@@ -19,7 +19,7 @@ from onefold.domain.columns import Bars, Signals
 from onefold.domain.errors import SignalError
 from onefold.domain.words import Side
 from onefold.signals.feature import COLUMNS, NAN, FeatureSet
-from onefold.signals.signal import CERTAIN, UNKNOWN, Columns, SignalRow, as_signals
+from onefold.signals.signal import BAD_CONFIDENCE, CERTAIN, UNKNOWN, Columns, SignalRow, as_signals
 
 if TYPE_CHECKING:
     from onefold.signals.strategy import Strategy
@@ -67,7 +67,7 @@ class _Evaluator:
             confidence = 1.0 if certain is CERTAIN else certain.item()
             return SignalRow(
                 _HOLD if unready else side if _SHORT <= side <= _HOLD else self._wrong(side),
-                confidence if confidence - confidence == 0.0 else 0.0,
+                confidence if 0.0 <= confidence <= 1.0 else self._unsure(confidence),
                 NAN if score is UNKNOWN else _known(score.item()),
                 NAN if edge is UNKNOWN else _known(edge.item()),
                 NAN if volatility is UNKNOWN else _known(volatility.item()),
@@ -78,6 +78,11 @@ class _Evaluator:
             )
         except ValueError:
             raise SignalError(f"{self._kind}: one row of x gives one value per field") from None
+
+    def _unsure(self, confidence: float) -> float:
+        if confidence - confidence == 0.0:
+            raise SignalError(f"{self._kind}: {BAD_CONFIDENCE}")
+        return 0.0
 
     def _wrong(self, side: int) -> int:
         raise SignalError(f"{self._kind}: a side is LONG, SHORT, FLAT or HOLD, not {side}")

@@ -12,6 +12,7 @@ from onefold.app.output import ConfigFile, Json, emit, progress, show
 from onefold.app.results import facts_of, new_folder, view_of, write_results
 from onefold.app.settings import load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
+from onefold.app.vet import vet
 from onefold.app.wiring import Wired
 from onefold.sim.backtest import Run
 from onefold.sim.backtest import run as run_backtest
@@ -41,15 +42,26 @@ def backtest(config: ConfigFile = Path("onefold.yaml"), json_: Json = False) -> 
         emit(document(view, run, folder))
         return
     place = [("report", str(folder / "report.html")), ("fingerprint", run.fingerprint)]
-    show(strategy_table(view), facts_table([*number_rows(view), *place]))
+    show(strategy_table(view), facts_table([*number_rows(view), *refused_rows(wired), *place]))
 
 
 def run_wired(wired: Wired) -> Run:
     """Run a backtest with a progress bar."""
+    vet(wired.plan, wired.bars)
     with progress("backtest", wired.inputs) as advance:
         return run_backtest(
             wired.plan, wired.bars, wired.actions, progress=lambda done, _: advance(done)
         )
+
+
+def refused_rows(wired: Wired) -> list[tuple[str, str]]:
+    """Return a line on the rows of data that were refused, where there were any."""
+    refused = [
+        f"{symbol} {sum(loaded.counts.values()):,} of {loaded.rows:,}"
+        for symbol, loaded in wired.bars_of.items()
+        if loaded.counts
+    ]
+    return [("refused rows of data", ", ".join(refused))] if refused else []
 
 
 def folder_name(wired: Wired) -> str:

@@ -12,6 +12,7 @@ from onefold.adapters.synthetic import SyntheticConfig, generate
 from onefold.app.group import new_app
 from onefold.app.output import Json, emit, progress, refuse, show, table
 from onefold.app.settings import load_settings
+from onefold.app.vet import ROWS_MAX
 from onefold.app.wiring import Wired, read_source
 from onefold.data import sample_path
 from onefold.domain.columns import Bars
@@ -22,9 +23,6 @@ from onefold.signals.registry import build_strategy, strategies_from_source
 from onefold.signals.strategy import Strategy
 
 app = new_app()
-
-ROWS_MAX = 2_000
-"""Bars that a check looks at; it evaluates each feature many times over."""
 
 YAML = (".yaml", ".yml")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.resources import files
 from pathlib import Path
+from shutil import which
 from typing import Annotated
 
 import typer
@@ -51,7 +53,9 @@ def init(
         return
     say(f"Wrote {', '.join(STARTER)} to {folder.resolve()}")
     place = "" if folder == Path() else f"cd {folder} && "
-    say(f"Next: {place}onefold backtest onefold.yaml")
+    # Whoever called it by a path, such as .venv/bin/onefold, cannot call it by its name.
+    command = "onefold" if which("onefold") else Path(sys.executable).with_name("onefold")
+    say(f"Next: {place}{command} backtest onefold.yaml")
 
 
 def _write_all(texts: dict[Path, str]) -> None:

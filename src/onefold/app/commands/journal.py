@@ -12,6 +12,7 @@ from onefold import journal as journals
 from onefold.app.group import Group, new_app
 from onefold.app.output import Json, emit, say
 from onefold.domain.errors import ConfigError
+from onefold.engine.replay import no_journal
 
 app = new_app(Group, "Verify and read a journal.")
 
@@ -31,6 +32,8 @@ def verify(
     Only with an exported head can the removal of whole blocks from the end be seen.
     """
     found = journals.verify(folder, None if head is None else journals.load_head(head))
+    if not found.segments:
+        raise no_journal(folder)
     tail = found.tail
     if json_:
         rest = None

@@ -17,6 +17,7 @@ from onefold.app.output import Advance, ConfigFile, Json, emit, note, progress, 
 from onefold.app.results import view_of
 from onefold.app.settings import SessionSettings, load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
+from onefold.app.vet import vet
 from onefold.app.wiring import Wired
 from onefold.engine.session import Input, Session
 from onefold.engine.simulate import simulate
@@ -84,6 +85,7 @@ def run(
 
 def run_session(wired: Wired, folder: Path, mode: RunMode = RunMode.SIMULATE) -> Session:
     """Run a session to the end of its data, paced as configured, with a progress bar."""
+    vet(wired.plan, wired.bars)
     options: SessionSettings = wired.settings.session
     with progress(mode.value, wired.inputs) as advance:
         return simulate(
