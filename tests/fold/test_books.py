@@ -271,7 +271,7 @@ class Orders:
             return
         gross = sum(
             abs(lots) * books.point(s) * abs(books.mark[s]) * books.rate(s)
-            for s, lots in books.net.items()
+            for (_, s), lots in books.held.items()  # offsetting strategies count in full
             if lots
         )
         for order in self.open.values():
@@ -395,7 +395,7 @@ def compare(session: Session, books: Books) -> None:
     close_to(state.account["realised"][0], books.realised)
     gross = sum(
         abs(lots) * books.point(s) * abs(books.mark[s]) * books.rate(s)
-        for s, lots in books.net.items()
+        for (_, s), lots in books.held.items()
         if lots
     )
     close_to(state.account["gross"][0], Decimal(gross))

@@ -78,8 +78,16 @@ def test_every_word_can_be_said() -> None:
     for mandate in MandateKind:
         Desk().tell(Mandate(at(0), 1, mandate.name.lower(), 0.5))
     for action in ActionKind:
-        currency = "USD" if action is ActionKind.RATE else ""
-        Desk().tell(Action(at(0), action.name.lower(), 1.0, "ABC", currency))
+        desk = Desk(instruments=(share(), share("XYZ", currency="EUR")), rates={"EUR": 1.1})
+        currency = "EUR" if action is ActionKind.RATE else ""
+        desk.tell(Action(at(0), action.name.lower(), 1.0, "ABC", currency))
+
+
+def test_the_base_currency_is_worth_one() -> None:
+    with pytest.raises(ConfigError, match="USD is the base currency"):
+        Desk().tell(Action(at(0), "rate", 1.2, currency="USD"))
+    with pytest.raises(ConfigError, match="USD is the base currency"):
+        Desk(rate_pairs={"ABC": "USD"})
 
 
 @pytest.mark.parametrize(

@@ -185,18 +185,59 @@ def test_a_signal_that_turns_replaces_resting_exits_by_a_market_order() -> None:
 
 
 def test_the_kill_switch_takes_no_protection_away() -> None:
-    """X7: nothing new is sent, but a stop that works goes on working, even partly filled."""
+    """X7: what protects a position works on, and is renewed; nothing else is sent."""
     desk = holding(10, exits={"stop": 0.02, "take": 0.03, "resting": True})
     stop, _ = desk.orders
     desk.tell(Command(at(1), "kill"))
     assert desk.sent == []
-    desk.fill(stop, 98.0, qty=4)
+    desk.fill(stop, 98.0, qty=4)  # touched: the venue fills the rest at the market
     assert desk.sent == []
-    assert [d.blocked for d in desk.last] == [["kill_switch"]]
     desk = holding(10, exits={"trail": 0.02, "resting": True})
     desk.tell(Command(at(1), "kill"))
     desk.tell(bar(1, 104.0, high=105.0))
-    assert desk.sent == []
+    assert [(o.purpose, o.price) for o in desk.orders] == [("trail", 103.0)]
+    assert [d.blocked for d in desk.signal(1, SHORT)] == [["kill_switch"]]
+
+
+def test_a_fill_under_the_kill_switch_is_protected() -> None:
+    desk = Desk(
+        rules_of(sizing={"kind": "fixed", "lots": 10}, exits={"stop": 0.02, "resting": True})
+    )
+    desk.tell(bar(0))
+    desk.signal(0)
+    (order,) = desk.orders
+    desk.tell(Command(at(0), "kill"))
+    desk.fill(order, 100.0)
+    assert [(o.purpose, o.price) for o in desk.orders] == [("stop", 98.0)]
+
+
+def test_protection_that_the_venue_refuses_is_renewed_or_used() -> None:
+    desk = holding(10, exits={"stop": 0.02, "resting": True})
+    (stop,) = desk.orders
+    desk.gone(stop, "rejected")
+    desk.tell(bar(1, 100.0))
+    (again,) = desk.orders
+    assert (again.purpose, again.price) == ("stop", 98.0)
+    desk.gone(again, "rejected")
+    desk.tell(bar(2, 97.0, low=96.0))
+    (left,) = desk.orders
+    assert (left.purpose, left.order_kind) == ("stop", "market")
+
+
+def test_a_refused_exit_is_tried_again_though_an_entry_waits() -> None:
+    lots = {"kind": "fixed", "lots": 10}
+    desk = Desk(rules_of(sizing=lots, entry={"order": "limit"}), instruments=(future(),))
+    desk.tell(bar(0, symbol="FUT"))
+    desk.signal(0, price=100.0)
+    desk.fill(0, 100.0)
+    desk.tell(bar(1, symbol="FUT"))
+    desk.signal(1, SHORT, price=120.0)
+    left, entry = desk.orders
+    assert (left.purpose, entry.purpose) == ("signal", "entry")
+    desk.gone(left, "rejected")
+    desk.tell(bar(2, 95.0, symbol="FUT"))
+    assert [(o.purpose, o.side) for o in desk.orders] == [("signal", -1)]
+    assert desk.cancels == [entry.id]
 
 
 def test_an_exit_that_the_kill_switch_held_back_is_tried_again() -> None:

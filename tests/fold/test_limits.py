@@ -26,6 +26,31 @@ def test_stops_stay_latched_until_they_are_reset_or_the_day_ends() -> None:
     assert entry(desk, number=1_500, **other).blocked == []
 
 
+def test_what_strategies_hold_against_each_other_counts_in_full() -> None:
+    rules = (fixed(500), fixed(500), fixed(900))
+    shorts = share(margin_initial=1.0)
+    desk = Desk(*rules, instruments=(shorts,), account=account_of(limits={"gross_exposure": 1.0}))
+    desk.hold(500)
+    desk.signal(0, SHORT, strategy="s1")
+    desk.fill(0, 100.0)
+    assert desk.account("net") == 0.0
+    assert desk.account("gross") == 100_000.0
+    decision = entry(desk, strategy="s2")
+    assert "gross_exposure" in decision.blocked
+    assert "initial_margin" in decision.blocked
+
+
+def test_a_stop_withdraws_entries_that_wait() -> None:
+    rules = (fixed(500), fixed(10, entry={"order": "limit"}))
+    desk = Desk(*rules, instruments=TWO, account=account_of(limits={"daily_loss": 0.1}))
+    desk.hold(500)
+    desk.tell(bar(0, symbol="XYZ"))
+    desk.signal(0, strategy="s1", instrument="XYZ", price=90.0)
+    (waiting,) = desk.orders
+    desk.tell(bar(1, 79.0))
+    assert desk.cancels == [waiting.id]
+
+
 def test_a_reset_lets_the_daily_loss_count_anew() -> None:
     desk = Desk(
         fixed(500), fixed(1), instruments=TWO, account=account_of(limits={"daily_loss": 0.1})

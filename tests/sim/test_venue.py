@@ -81,6 +81,45 @@ def test_a_market_order_fills_at_the_next_open() -> None:
     assert traded([100, (101, 105, 99, 102), 103]) == [(0, 10, 101.0)]
 
 
+def test_no_order_fills_before_it_exists() -> None:
+    """What is ordered while a bar is under way meets the next one, not the open that is past."""
+    flatten = [Command(at(2.5), "flatten")]
+    rows = [100, 100, 100, (100, 100, 50, 50), 50, 50]
+    assert traded(rows, inputs=flatten) == [(0, 10, 100.0), (3, -10, 50.0)]
+
+
+def test_a_loss_taken_at_the_open_counts_for_the_day_that_begins() -> None:
+    """The overnight gap is the new day's loss: the daily stop holds back what comes after it."""
+    day = 1_440
+    quiet = [100.0] * day
+    rows = [*quiet, (80, 80, 80, 80), 80, 80, 80]
+    exits = {"stop": 0.05, "resting": True}
+    again = Scripted(side=(1,) * 2 + (2,) * (day - 3) + (0, 1, 1, 1))
+    w = world(
+        again,
+        bars_of(rows),
+        rules=rules_of(sizing={"kind": "fixed", "lots": 900}, exits=exits),
+        account=account_of(limits={"daily_loss": 0.03}),
+    )
+    assert [((ts - at(0)) / 60e9, lots, price) for ts, lots, price in fills(w.run())] == [
+        (0, 900, 100.0),
+        (day - 1, -900, 80.0),
+    ]
+
+
+def test_a_touched_stop_that_fills_in_part_fills_the_rest_at_the_market() -> None:
+    rows = bars_of([100, 100, (96, 97, 90, 97), 98, 99], volume=60.0)
+    exits = {"stop": 0.05, "resting": True}
+    fills = traded(rows, lots=6, exits=exits, costs={"volume_share": 0.1})
+    assert fills[0] == (0, 6, 100.0)
+    partly = (
+        bars_of([100, 100], volume=60.0)
+        + bars_of([100, 100, (96, 97, 90, 97), 98, 99], volume=20.0)[2:]
+    )
+    fills = traded(partly, lots=6, exits=exits, costs={"volume_share": 0.1})
+    assert fills == [(0, 6, 100.0), (2, -2, 95.0), (2, -2, 98.0), (3, -2, 99.0)]
+
+
 def test_or_at_the_next_close_where_data_has_closes_only() -> None:
     costs = {"fill": "next_close"}
     assert traded([100, (101, 105, 99, 102), 103], costs=costs) == [(1, 10, 102.0)]

@@ -9,11 +9,10 @@ records first goes through all of them again (`Recorder`), so start and recovery
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 
 import numpy as np
 
-from onefold.domain.errors import ConfigError, DataError
+from onefold.domain.errors import ConfigError, DataError, did_you_mean
 from onefold.domain.ports import Venue
 from onefold.domain.records import (
     Action,
@@ -78,7 +77,7 @@ class Session:
         self._outbox = Outbox(self._out, self.names, ROOM)
         self._collector = Collector()
         self._pending: list[Order | Cancel] = []
-        self._last: Input | None = None
+        self._fingerprints: list[int] = []
         self._streams = {}
         for symbol in self.names.symbols:
             numbers, signals = plan.on(symbol)
@@ -86,6 +85,7 @@ class Session:
             self._streams[symbol] = (strategies, signals.stream())
         self._equity = self.state.account["equity"]
         self._fault = self.state.account["fault"]
+        self._day_end = self.state.account["day_end_ts"]
         self._ts: list[int] = []
         self._curve: list[float] = []
 
@@ -110,12 +110,12 @@ class Session:
         feed does not have the recorded inputs any more.
         """
         inputs: Iterator[Input] = iter(feed)
-        if self.inputs:
-            last = next(islice(inputs, self.inputs - 1, None), None)
-            if last != self._last:
+        for number, expected in enumerate(self._fingerprints, 1):
+            found = next(inputs, None)
+            if found is None or hash(found) != expected:
                 raise DataError(
-                    f"the feed has changed since the journal was written: input {self.inputs} was "
-                    f"{self._last}, now it is {last}; begin a new journal"
+                    f"the feed has changed since the journal was written: input {number} of "
+                    f"{self.inputs} is now {found}; begin a new journal"
                 )
         for record in inputs:
             if wait is not None:
@@ -133,14 +133,27 @@ class Session:
     def _take(self, record: Input) -> None:
         if not self._started:
             self._begin(None)
+        self._admit(record)  # what cannot be folded must not be recorded: it would stay there
         self.inputs += 1
-        self._last = record
+        self._fingerprints.append(hash(record))
         self.decided.clear()
         self._recorder.append(record)
         if isinstance(record, Bar):
             self._on_bar(record)
         elif not isinstance(record, Quarantined):
             self._on_other(record)
+
+    def _admit(self, record: Input) -> None:
+        """Encode an input, or refuse it with the reason."""
+        if isinstance(record, Action):
+            self._inbox.action(record)
+        elif isinstance(record, Command):
+            self._inbox.command(record)
+        elif isinstance(record, Mandate):
+            self._inbox.mandate(record)
+        elif record.instrument not in self._streams:
+            hint = did_you_mean(record.instrument, self._streams)
+            raise DataError(f"the run has no instrument {record.instrument!r}{hint}")
 
     def result(self) -> Run:
         """Return everything so far in the form of a backtest's result."""
@@ -169,6 +182,9 @@ class Session:
 
     def _on_bar(self, bar: Bar) -> None:
         venue = self._venue
+        if bar.ts_open >= self._day_end.item(0):
+            self._inbox.clock(bar.ts_open + 1)  # what fills in this bar counts for its day
+            self._fold()
         self._hear(venue.open(bar))
         self._act()
         self._hear(venue.range(bar))
@@ -206,12 +222,6 @@ class Session:
         return signals
 
     def _on_other(self, record: Action | Command | Mandate) -> None:
-        if isinstance(record, Action):
-            self._inbox.action(record)
-        elif isinstance(record, Command):
-            self._inbox.command(record)
-        else:
-            self._inbox.mandate(record)
         self._fold()
         if isinstance(record, Action):
             self._venue.restate(self.state)

@@ -142,6 +142,7 @@ def _split_nb(state: Rows, out: Rows, i: int, ratio: float, ts: int) -> float:
         whole = math.floor(abs(exact) + 1e-9) * sign_nb(sleeve.qty)
         parts += exact - whole
         instrument.open_sleeves -= sleeve.qty != 0 and whole == 0
+        instrument.held_lots += abs(whole) - abs(sleeve.qty)
         sleeve.qty = whole
         total += whole
         if exact != 0.0:

@@ -35,10 +35,11 @@ def mark_nb(state: Rows, i: int, price: float) -> None:
     rate = currency_of(state, instrument.currency).rate
     lots = instrument.qty * instrument.point * rate
     before, after = lots * instrument.mark, lots * price
-    gross = abs(after) - abs(before)
+    farther = abs(price) - abs(instrument.mark)  # from zero: long is long, also below it
+    gross = instrument.held_lots * instrument.point * rate * farther
     instrument.mark = price
     account.equity += after - before
-    account.net += gross if lots > 0.0 else -gross  # long is long, also below zero
+    account.net += lots * farther
     account.gross += gross
     account.initial_margin += gross * instrument.margin_initial
     account.maintenance_margin += gross * instrument.margin_maintenance
@@ -56,9 +57,11 @@ def add_up_nb(state: Rows) -> None:
         equity += value_nb(instrument) * rate
         signed = instrument.qty * instrument.point * instrument.mark * rate
         net += abs(signed) if instrument.qty > 0 else -abs(signed)
-        gross += abs(signed)
-        initial += abs(signed) * instrument.margin_initial
-        maintenance += abs(signed) * instrument.margin_maintenance
+        # What one strategy holds against another may be gone tomorrow: each counts in full.
+        value = instrument.held_lots * instrument.point * abs(instrument.mark) * rate
+        gross += value
+        initial += value * instrument.margin_initial
+        maintenance += value * instrument.margin_maintenance
     drift = abs(account.equity - equity) / max(1.0, abs(equity))
     account.drift_max = max(account.drift_max, drift)
     if not drift <= DRIFT_MAX:
@@ -88,11 +91,11 @@ def spendable_nb(state: Rows, i: int) -> float:
 def hold_nb(state: Rows, i: int) -> None:
     """Keep the list of held instruments true after a position changed."""
     account, instrument = account_of(state), instrument_of(state, i)
-    if instrument.qty != 0 and instrument.held_at < 0:
+    if instrument.held_lots != 0 and instrument.held_at < 0:
         held_of(state, account.held).instrument = i
         instrument.held_at = account.held
         account.held += 1
-    elif instrument.qty == 0 and instrument.held_at >= 0:
+    elif instrument.held_lots == 0 and instrument.held_at >= 0:
         account.held -= 1
         moved = held_of(state, account.held).instrument
         held_of(state, instrument.held_at).instrument = moved

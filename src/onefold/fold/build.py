@@ -224,6 +224,10 @@ def _slots(number: int) -> Rows:
 def _set_rate_pairs(state: State, names: Roster, rate_pairs: Mapping[str, str]) -> None:
     for symbol, currency in rate_pairs.items():
         row = state.instruments[names.symbols.index(symbol)]
+        if currency.removeprefix("-") == names.currencies[0]:
+            raise ConfigError(
+                f"rate_pairs.{symbol}: {currency} is the base currency, its rate is 1"
+            )
         row["rates_inverse"] = currency.startswith("-")
         row["rates_currency"] = names.currencies.index(currency.removeprefix("-"))
     for c, name in enumerate(names.currencies):

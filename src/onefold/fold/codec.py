@@ -217,6 +217,8 @@ class Inbox:
             raise ConfigError(
                 f"action {action.action!r} at {action.ts} needs {wanted}, not {action.value}"
             )
+        if what == ActionKind.RATE and currency == 0:
+            raise ConfigError(f"{action.currency} is the base currency: its rate is 1")
         self._put(
             int(EventKind.ACTION),
             action.ts,
@@ -225,6 +227,10 @@ class Inbox:
             currency=currency,
             what=what,
         )
+
+    def clock(self, ts: int) -> None:
+        """Add the passing of time."""
+        self._put(int(EventKind.CLOCK), ts, -1)
 
     def _scope(self, instrument: str, strategy: str) -> tuple[int, int]:
         return (

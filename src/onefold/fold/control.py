@@ -52,20 +52,21 @@ def command_nb(state: Rows, out: Rows, kind: int, s: int, i: int, ts: int) -> No
     account = account_of(state)
     if kind == CommandKind.KILL:
         _switch_nb(state, s, i, 1)
-        _withdraw_nb(state, out, s, i, ts)
+        withdraw_nb(state, out, s, i, ts)
     elif kind == CommandKind.RESUME:
         _switch_nb(state, s, i, 0)
         if s < 0 and i < 0:
             account.reduce_only = 0
     elif kind == CommandKind.REDUCE_ONLY:
         account.reduce_only = 1
-        _withdraw_nb(state, out, -1, -1, ts)
+        withdraw_nb(state, out, -1, -1, ts)
     elif kind == CommandKind.FLATTEN:
         flatten_nb(state, out, s, i, ts, _COMMAND)
     elif kind == CommandKind.RECONCILED:
         account.reconciled = 1
     elif kind == CommandKind.UNRECONCILED:
         account.reconciled = 0
+        withdraw_nb(state, out, -1, -1, ts)
     elif kind == CommandKind.RESET:
         _reset_nb(state, s)
 
@@ -84,7 +85,7 @@ def _switch_nb(state: Rows, s: int, i: int, on: int) -> None:
 
 
 @kernel_part
-def _withdraw_nb(state: Rows, out: Rows, strategy: int, i: int, ts: int) -> None:
+def withdraw_nb(state: Rows, out: Rows, strategy: int, i: int, ts: int) -> None:
     """Cancel the entries of a scope; orders that protect a position keep working."""
     for s in range(state.strategies_rows):
         for j in range(state.instruments_rows):
@@ -107,7 +108,9 @@ def _reset_nb(state: Rows, strategy: int) -> None:
 
 
 @kernel_part
-def mandate_nb(state: Rows, kind: int, s: int, i: int, value: float, version: int) -> bool:
+def mandate_nb(
+    state: Rows, out: Rows, kind: int, s: int, i: int, value: float, version: int, ts: int
+) -> bool:
     """Fold a mandate; an older or repeated version changes nothing. Return whether it was taken."""
     account = account_of(state)
     if version <= account.mandate_version:
@@ -125,6 +128,8 @@ def mandate_nb(state: Rows, kind: int, s: int, i: int, value: float, version: in
         account.net_exposure = value
     else:
         _mandate_scope_nb(state, kind, s, i, value)
+        if kind == MandateKind.SUPPRESS and value > 0.0:
+            withdraw_nb(state, out, s, i, ts)
     return True
 
 

@@ -96,11 +96,19 @@ def _touched_nb(sleeve: Rows, high: float, low: float) -> int:
 
 
 @kernel_part
+def protected_nb(state: Rows, s: int, i: int) -> bool:
+    """Return whether a resting exit of a position already worked before this bar was over."""
+    sleeve = sleeve_of(state, s, i)
+    working = sleeve.working_sells if sleeve.qty > 0 else sleeve.working_buys
+    return working > 0 and sleeve.entry_ts != instrument_of(state, i).ts
+
+
+@kernel_part
 def _reason_nb(state: Rows, s: int, i: int, high: float, low: float) -> int:
     """Return why a position must be left at the close of this bar, or -1."""
     strategy, instrument = strategy_of(state, s), instrument_of(state, i)
     sleeve = sleeve_of(state, s, i)
-    if not strategy.resting:
+    if not strategy.resting or not protected_nb(state, s, i):
         touched = _touched_nb(sleeve, high, low)
         if touched != _NONE:
             return touched
@@ -108,7 +116,7 @@ def _reason_nb(state: Rows, s: int, i: int, high: float, low: float) -> int:
         return _TIME
     if 0 <= instrument.to_close_s <= strategy.session_close_s:
         return _SESSION
-    if sleeve.target != sign_nb(sleeve.qty) and sleeve.entering == 0:
+    if sleeve.target != sign_nb(sleeve.qty):
         return _SIGNAL
     return _NONE
 
@@ -151,6 +159,16 @@ def bar_exits_nb(state: Rows, out: Rows, i: int, ts: int, high: float, low: floa
         reason = _reason_nb(state, s, i, top, bottom)
         if reason == _NONE or not exit_nb(state, out, s, i, ts, reason):
             _trail_nb(state, out, s, i, ts, top if sleeve.qty > 0 else bottom)
+            _mend_nb(state, out, s, i, ts)
+
+
+@kernel_part
+def _mend_nb(state: Rows, out: Rows, s: int, i: int, ts: int) -> None:
+    """Protect a position again whose resting exits the venue refused or took away."""
+    sleeve = sleeve_of(state, s, i)
+    working = sleeve.working_sells if sleeve.qty > 0 else sleeve.working_buys
+    if strategy_of(state, s).resting and working == 0 and not sleeve.exiting:
+        protect_nb(state, out, s, i, ts)
 
 
 @kernel_part

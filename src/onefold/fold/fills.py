@@ -25,6 +25,7 @@ from onefold.fold.exits import (
     count_position_nb,
     open_levels_nb,
     protect_nb,
+    sign_nb,
 )
 from onefold.fold.memory import Rows
 from onefold.fold.orders import (
@@ -47,7 +48,7 @@ from onefold.fold.state import (
 _ENTRY = int(Purpose.ENTRY)
 _TIME = int(Purpose.TIME)
 _COMMAND = int(Purpose.COMMAND)
-_MARKET = int(OrderKind.MARKET)
+_MARKET, _STOP = int(OrderKind.MARKET), int(OrderKind.STOP)
 _WORKING = int(OrderState.WORKING)
 _UNKNOWN = int(OrderState.UNKNOWN)
 
@@ -77,11 +78,15 @@ def fill_nb(
     if at >= 0:
         left = slot_of(state, at).qty - slot_of(state, at).filled
         purpose, score = slot_of(state, at).purpose, slot_of(state, at).score
+        slot = slot_of(state, at)
+        if slot.kind == _STOP and qty < left:
+            slot.kind = _MARKET  # touched: its rest fills at the next chance
+            sleeve.exiting = 1 if purpose != _ENTRY else sleeve.exiting
         reduce_nb(state, at, min(qty, left))
     if qty > left:
         account.reconciled = 0  # more than anybody asked for: the books take it, trading stops
-    trade_nb(state, i, side * qty, price, fee)
     _trade_sleeve_nb(state, s, i, side * qty, price, fee)
+    trade_nb(state, i, side * qty, price, fee)
     write_fill_nb(state, out, fill, order, s, i, ts, side, qty, price, fee, purpose, score)
     _repeat_nb(state, s, ts)
     if sleeve.qty == 0:
@@ -123,6 +128,7 @@ def _trade_sleeve_nb(state: Rows, s: int, i: int, lots: int, price: float, fee: 
     sleeve.average = average_nb(before, sleeve.average, lots, price)
     sleeve.qty += lots
     instrument.open_sleeves += (sleeve.qty != 0) - (before != 0)
+    instrument.held_lots += abs(sleeve.qty) - abs(before)
 
 
 @kernel_part
@@ -187,6 +193,9 @@ def flat_nb(state: Rows, out: Rows, s: int, i: int, ts: int, purpose: int) -> No
         if strategy.rearm and sleeve.target != 0 and purpose <= _TIME:
             sleeve.rearm_side = sleeve.target
         sleeve.target = 0
+        cancel_working_nb(state, out, s, i, ts, True)  # what is left of the entry is not wanted
+    if sleeve.entering == 0:
+        sleeve.target = 0
     sleeve.exiting = 0
     sleeve.bars_held = 0
     sleeve.stop_price = sleeve.take_price = sleeve.trail_price = sleeve.best_price = math.nan
@@ -213,6 +222,6 @@ def notice_nb(state: Rows, order: int, i: int, notice: int) -> None:
     if slot.purpose != _ENTRY and slot.kind == _MARKET:
         sleeve.exiting = 0
     release_nb(state, at)
-    if sleeve.qty == 0 and sleeve.entering == 0:
+    if sleeve.entering == 0 and sign_nb(sleeve.qty) != sleeve.target:
         sleeve.target = 0
     count_position_nb(state, sleeve)

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from onefold._compile import kernel_part
-from onefold.domain.words import Mode, Purpose
+from onefold.domain.words import Mode, OrderKind, Purpose
 from onefold.fold.memory import Rows
 from onefold.fold.state import (
     account_of,
@@ -155,6 +155,7 @@ _KILL_BIT = 1 << Gate.KILL_SWITCH
 _EXIT_BITS = _KILL_BIT | (1 << Gate.DUPLICATE)
 _ENTRY = int(Purpose.ENTRY)
 _COMMAND = int(Purpose.COMMAND)
+_MARKET = int(OrderKind.MARKET)
 _BACKTEST, _LIVE = int(Mode.BACKTEST), int(Mode.LIVE)
 _INF = np.inf
 
@@ -329,10 +330,10 @@ def _exposure_nb(state: Rows, trace: Rows) -> int:
     used = ratio_nb(strategy.used + strategy.entering + intent.value, equity)
     if intent.side > 0:
         lots = sleeve.qty + sleeve.working_buys + intent.qty
-        net = account.net + account.entering_buys + intent.value
+        net = account.net + account.entering_buys + account.leaving_buys + intent.value
     else:
         lots = -(sleeve.qty - sleeve.working_sells - intent.qty)
-        net = -(account.net - account.entering_sells - intent.value)
+        net = account.entering_sells + account.leaving_sells + intent.value - account.net
     gross = account.gross + account.entering_buys + account.entering_sells + intent.value
     return (
         at_most_nb(trace, Gate.RISK_BUDGET, used, strategy.risk_budget)
@@ -413,7 +414,8 @@ def evaluate_nb(state: Rows, trace: Rows) -> int:
     purpose = intent_of(state).purpose
     if purpose == _ENTRY:
         return bits
-    if purpose == _COMMAND:
+    if purpose == _COMMAND or intent_of(state).kind != _MARKET:
+        # An operator may leave what he has stopped, and what protects a position may be renewed.
         return bits & (_EXIT_BITS ^ _KILL_BIT)
     return bits & _EXIT_BITS
 

@@ -23,7 +23,8 @@ from onefold.fold.state import (
     strategy_of,
 )
 
-_ENTRY, _MARKET = int(Purpose.ENTRY), int(OrderKind.MARKET)
+_ENTRY = int(Purpose.ENTRY)
+_MARKET, _LIMIT = int(OrderKind.MARKET), int(OrderKind.LIMIT)
 _FREE, _SENT = int(OrderState.FREE), int(OrderState.SENT)
 
 
@@ -71,6 +72,17 @@ def _count_entry_nb(state: Rows, slot: Rows, value: float) -> None:
 
 
 @kernel_part
+def _count_exit_nb(state: Rows, slot: Rows, value: float) -> None:
+    """Add the value of an exit (or take it away); of a stop and its target only one can fill."""
+    if slot.kind == _LIMIT:
+        return
+    if slot.side > 0:
+        account_of(state).leaving_buys += value
+    else:
+        account_of(state).leaving_sells += value
+
+
+@kernel_part
 def _count_lots_nb(state: Rows, slot: Rows, sleeve: Rows, lots: int) -> None:
     """Add working lots (or take them away) on instrument and sleeve."""
     instrument = instrument_of(state, slot.instrument)
@@ -106,6 +118,8 @@ def place_nb(state: Rows, out: Rows, kind: int, price: float, tif: int, expire_t
         account.open_entries += 1
         sleeve.entering += 1
         _count_entry_nb(state, slot, intent.value)
+    else:
+        _count_exit_nb(state, slot, intent.value)
     decision_row_of(out, out.decisions_used - 1).order = slot.id
     _instruct_nb(state, out, slot, intent.ts, tif, expire_ts)
 
@@ -182,7 +196,9 @@ def reduce_nb(state: Rows, at: int, lots: int) -> None:
     _count_lots_nb(state, slot, sleeve, -lots)
     if slot.purpose == _ENTRY:
         _count_entry_nb(state, slot, -slot.value * lots / left)
-        slot.value -= slot.value * lots / left
+    else:
+        _count_exit_nb(state, slot, -slot.value * lots / left)
+    slot.value -= slot.value * lots / left
     slot.filled += lots
     if slot.filled == slot.qty:
         release_nb(state, at)
@@ -203,6 +219,10 @@ def release_nb(state: Rows, at: int) -> None:
         if account.open_entries == 0:
             account.entering_buys, account.entering_sells = 0.0, 0.0
             account.entering_cash, account.entering_margin = 0.0, 0.0
+    else:
+        _count_exit_nb(state, slot, -slot.value)
+    if account.open_orders == 0:
+        account.leaving_buys, account.leaving_sells = 0.0, 0.0
     if instrument.first_order == at:
         instrument.first_order = slot.next
     else:

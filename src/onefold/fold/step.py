@@ -22,7 +22,7 @@ from onefold.fold.books import (
     add_up_nb,
     mark_nb,
 )
-from onefold.fold.control import command_nb, flatten_nb, mandate_nb
+from onefold.fold.control import command_nb, flatten_nb, mandate_nb, withdraw_nb
 from onefold.fold.decide import decide_nb, intend_nb
 from onefold.fold.exits import (
     bar_exits_nb,
@@ -85,6 +85,8 @@ def bar_nb(
         )
     if instrument.open_sleeves == 0:
         instrument.mark = close  # the short path: most bars of most instruments end here
+        if account_of(state).watched != account_of(state).fills:
+            watch_nb(state, out, ts)
         return
     mark_nb(state, i, close)
     watch_nb(state, out, ts)
@@ -95,6 +97,7 @@ def bar_nb(
 def watch_nb(state: Rows, out: Rows, ts: int) -> None:
     """Track the highest equity and latch the daily and the drawdown stop."""
     account = account_of(state)
+    account.watched = account.fills
     equity = account.equity
     account.peak_equity = max(account.peak_equity, equity)
     daily = (
@@ -109,6 +112,7 @@ def watch_nb(state: Rows, out: Rows, ts: int) -> None:
         return
     account.daily_stopped |= daily
     account.drawdown_stopped |= drawdown
+    withdraw_nb(state, out, -1, -1, ts)
     if account.flatten_on_stop:
         flatten_nb(state, out, -1, -1, ts, _RISK)
 
@@ -254,7 +258,7 @@ def step_nb(state: Rows, out: Rows, e: Rows) -> None:
         command_nb(state, out, e.what, e.strategy, e.instrument, e.ts)
     elif e.kind == EventKind.MANDATE:
         advance_nb(state, e.ts)
-        mandate_nb(state, e.what, e.strategy, e.instrument, e.value, e.version)
+        mandate_nb(state, out, e.what, e.strategy, e.instrument, e.value, e.version, e.ts)
     elif e.kind == EventKind.ACTION:
         advance_nb(state, e.ts)
         action_nb(state, out, e.what, e.instrument, e.currency, e.value, e.ts)

@@ -66,6 +66,7 @@ class SimulatedVenue:
             self._state.root,
             i,
             bar.ts,
+            bar.ts_open,
             bar.open,
             bar.high,
             bar.low,

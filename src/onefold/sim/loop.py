@@ -16,7 +16,7 @@ from onefold.fold.books import spendable_nb
 from onefold.fold.fills import fill_nb, notice_nb
 from onefold.fold.memory import Rows
 from onefold.fold.state import account_of, order_row_of, sleeve_of
-from onefold.fold.step import bar_nb, change_nb, step_nb, wants_change_nb
+from onefold.fold.step import advance_nb, bar_nb, change_nb, step_nb, wants_change_nb
 from onefold.sim.venue import (
     listed_of,
     open_nb,
@@ -126,7 +126,7 @@ def meet_nb(
     hear_nb(state, out, events, n)
     sent = send_nb(state, venue, out, events, sent)
     if listed_of(venue, i).first_order >= 0:
-        n = range_nb(venue, i, ts, start, high, low, close, spendable_nb(state, i), events)
+        n = range_nb(venue, i, ts, ts_open, start, high, low, close, spendable_nb(state, i), events)
         hear_nb(state, out, events, n)
         sent = send_nb(state, venue, out, events, sent)
     return sent
@@ -158,6 +158,8 @@ def loop_nb(
             return k
         # Unsigned, so that numba does not look for negative indices at every use.
         i, r = tape.instrument[k], np.uint64(tape.row[k])
+        if tape.ts_open[r] >= account.day_end_ts:
+            advance_nb(state, tape.ts_open[r] + 1)  # what fills in this bar counts for its day
         if listed_of(venue, i).first_order >= 0:
             sent = meet_nb(
                 state, venue, out, events, sent, i, tape.ts[r], tape.ts_open[r], tape.open[r],

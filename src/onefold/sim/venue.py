@@ -199,6 +199,8 @@ def _fill_nb(venue: Rows, at: int, ts: int, price: float, events: Rows, n: int) 
     slot, head = resting_of(venue, at), head_of(venue)
     listed = listed_of(venue, slot.instrument)
     qty = slot.left
+    if slot.kind == _STOP:
+        slot.kind = _MARKET  # touched: what does not fill now fills at the next chance
     if slot.reduce_only:
         qty = min(qty, max(0, -slot.side * position_of(venue, slot.strategy, slot.instrument).qty))
         if qty == 0:
@@ -293,6 +295,9 @@ def open_nb(
     while at >= 0:
         slot = resting_of(venue, at)
         after = slot.next
+        if slot.ts > ts_open:  # no order meets a moment before its own
+            at = after
+            continue
         if _lapsed_nb(slot, ts_open):
             n = _gone_nb(venue, at, ts_open, _EXPIRED, events, n)
         elif not head.next_close:
@@ -310,7 +315,8 @@ def _drop_ioc_nb(venue: Rows, i: int, ts: int, events: Rows, n: int) -> int:
     at = listed_of(venue, i).first_order
     while at >= 0:
         after = resting_of(venue, at).next
-        if resting_of(venue, at).time_in_force == _IOC:
+        slot = resting_of(venue, at)
+        if slot.time_in_force == _IOC and slot.met:
             n = _gone_nb(venue, at, ts, _CANCELLED, events, n)
         at = after
     return n
@@ -343,6 +349,7 @@ def range_nb(
     venue: Rows,
     i: int,
     ts: int,
+    ts_open: int,
     start: float,
     high: float,
     low: float,
@@ -359,8 +366,10 @@ def range_nb(
         while at >= 0:
             slot = resting_of(venue, at)
             after = slot.next
-            if (slot.kind == _LIMIT) == (limits == 1):
+            if (slot.kind == _LIMIT) == (limits == 1) and slot.ts <= ts_open:
                 price = _range_price_nb(venue, slot, start, high, low, close)
+                if slot.time_in_force == _IOC:
+                    slot.met = 1
                 if not math.isnan(price):
                     n = _fill_nb(venue, at, ts, price, events, n)
             at = after
@@ -390,6 +399,7 @@ def met_range_nb(
     states: Rows,
     i: int,
     ts: int,
+    ts_open: int,
     start: float,
     high: float,
     low: float,
@@ -398,7 +408,7 @@ def met_range_nb(
 ) -> int:
     """Meet the rest of a bar, called from Python."""
     cash = spendable_nb(states[0], i)
-    return range_nb(books[0], i, ts, start, high, low, close, cash, events)
+    return range_nb(books[0], i, ts, ts_open, start, high, low, close, cash, events)
 
 
 @kernel
