@@ -193,3 +193,14 @@ def test_period() -> None:
     assert loaded.bars.ts_open.tolist() == [ns("2024-01-02"), ns("2024-01-03")]
     with pytest.raises(DataError, match="no bar in the period"):
         load_frame(table, BarsConfig(instrument=STOCK, start="2025-01-01"))
+
+
+def test_a_local_day_of_23_hours_ends_where_the_next_begins() -> None:
+    days = ["2024-03-08", "2024-03-09", "2024-03-10", "2024-03-11", "2024-03-12"]
+    frame = pl.DataFrame({"ts": days, "close": [1.0] * 5})
+    config = BarsConfig(
+        instrument="ES", timezone="America/New_York", interval="1d", closes_only=True
+    )
+    bars = load_frame(frame, config).bars
+    assert (bars.ts[:-1] <= bars.ts_open[1:]).all()
+    assert (bars.ts - bars.ts_open).tolist() == [h * 3_600 * 10**9 for h in (24, 24, 23, 24, 24)]

@@ -142,6 +142,8 @@ def _read_rows(columns: Columns, config: BarsConfig) -> _Rows:
     interval_ns = _interval(times, config, columns.origin, notes)
     if config.ts_is == "open":
         ts_open, ts = times.ts, times.ts + interval_ns
+        # A bar ends where the next begins at the latest: a local day may have 23 hours.
+        ts[:-1] = np.where(np.diff(ts_open) > 0, np.minimum(ts[:-1], ts_open[1:]), ts[:-1])
     else:
         ts_open, ts = times.ts - interval_ns, times.ts
     notes += prices.notes
