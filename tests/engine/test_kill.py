@@ -58,7 +58,7 @@ def test_a_killed_session_ends_in_the_identical_state(tmp_path: Path) -> None:
         # Every fifth is killed while it starts and recovers, the others while they run.
         grows_by = 0 if kill % 5 == 4 else moments.randrange(1, 550_000 // KILLS)
         size = _size(folder) + grows_by if grows_by else 0
-        _kill_at(_start(folder), folder, size, moments.uniform(0.0, 0.05))
+        _kill_at(_start(folder), folder, size, moments.uniform(0.0, 0.003))
         if not _size(folder):
             continue
         records = verify(folder).records

@@ -43,7 +43,7 @@ class Plain(Strategy):
         """Return every field."""
         return self.signal(
             np.where(x.close > x.average, LONG, FLAT),
-            confidence=x.flow / 1_000.0,
+            confidence=np.minimum(np.abs(x.flow) / 1_000.0, 1.0),
             score=1.0 / (x.close - x.open),
             edge=0.01,
             volatility=x["average"],
