@@ -31,11 +31,6 @@ class Recorder:
         self.next: Entry | None = next(entries, None)
         self.checked = 0
 
-    @property
-    def checking(self) -> bool:
-        """Return whether there are recorded entries left to check against."""
-        return self.next is not None
-
     def append(self, record: Record) -> None:
         """Check a record against the recorded one, or append it to the journal."""
         if self.next is None:

@@ -1,8 +1,8 @@
 """Hand compiled code a whole memory of several arrays as one pointer.
 
 numba passes an array as seven words, so a tuple of nine arrays is copied, word by word, at every
-call between compiled functions: measured on the fold, that cost 2.8 µs a trade and 38 s of compile
-time. Here a *root* row holds the addresses of the arrays, compiled code receives the root, and an
+call between compiled functions, and unpacked anew at every call from Python (0.76 µs for a tuple of
+two). Here a *root* row holds the addresses of the arrays, compiled code receives the root, and an
 accessor made by `row_of` turns an index into a reference to a row. The Python object that owns the
 arrays owns the root too, so the addresses live as long as the arrays.
 """
