@@ -25,6 +25,7 @@ from onefold.engine.simulate import simulate
 from onefold.fold.memory import Rows
 from onefold.signals import Feature, Strategy, strategy
 from onefold.sim.backtest import Run, run
+from onefold.sim.market import Market
 from onefold.sim.plan import Placement, Plan
 from onefold.views.trades import trade_rows
 
@@ -87,7 +88,7 @@ def with_trades(plan: Plan, bars: dict[str, Bars]) -> tuple[Run, Rows]:
     """Run a plan and list its trades."""
     result = run(plan, bars, trace=False)
     names = plan.names
-    return result, trade_rows(result.outcome.fills, names.instruments, names.strategies)
+    return result, trade_rows(result.fills, names.instruments, names.strategies)
 
 
 def single(rule: Strategy, size: int) -> worker.Measurement:
@@ -96,7 +97,7 @@ def single(rule: Strategy, size: int) -> worker.Measurement:
     (result, _), timing = worker.measure(lambda: with_trades(plan, bars), WARM_RUNS)
     outcome = works.Outcome(
         profit=float(result.equity[-1]) - works.CASH,
-        fills=len(result.outcome.fills),
+        fills=len(result.fills),
         position=float(result.state.sleeves["qty"][0]),
     )
     return worker.Measurement(timing, {"": outcome})
@@ -134,7 +135,7 @@ def w2(size: int) -> worker.Measurement:
     (result, _), timing = worker.measure(lambda: with_trades(plan, bars), WARM_RUNS)
     outcome = works.Outcome(
         profit=float(result.equity[-1]) - works.CASH,
-        fills=len(result.outcome.fills),
+        fills=len(result.fills),
         position=float(np.count_nonzero(result.state.sleeves["qty"])),
     )
     return worker.Measurement(timing, {"": outcome})
@@ -142,12 +143,12 @@ def w2(size: int) -> worker.Measurement:
 
 def w3(size: int) -> worker.Measurement:
     """Evaluate pairs of averages, one after another on one core."""
-    bars = {"W1": minute_bars(works.W3_BARS)}
+    market = Market(("W1",), {"W1": minute_bars(works.W3_BARS)}, memo=32)
     pairs = works.W3_PAIRS[:size]
 
     def evaluate(fast: int, slow: int) -> float:
         plan = single_plan(strategy("crossover", fast=fast, slow=slow))
-        return float(run(plan, bars, trace=False).equity[-1]) - works.CASH
+        return float(run(plan, market, trace=False).equity[-1]) - works.CASH
 
     _, first = worker.timed(lambda: evaluate(*pairs[0]))
     profits, running = worker.timed(lambda: [evaluate(*pair) for pair in pairs])
@@ -181,7 +182,7 @@ def w4e(size: int) -> worker.Measurement:
     result, timing = worker.measure(live, 3)
     outcome = works.Outcome(
         profit=float(result.equity[-1]) - works.CASH,
-        fills=len(result.outcome.fills),
+        fills=len(result.fills),
         position=float(result.state.sleeves["qty"][0]),
     )
     return worker.Measurement(timing, {"": outcome})

@@ -204,3 +204,36 @@ def test_a_local_day_of_23_hours_ends_where_the_next_begins() -> None:
     bars = load_frame(frame, config).bars
     assert (bars.ts[:-1] <= bars.ts_open[1:]).all()
     assert (bars.ts - bars.ts_open).tolist() == [h * 3_600 * 10**9 for h in (24, 24, 23, 24, 24)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"interval": "1m"}])
+def test_a_file_with_the_newest_first_says_so(tmp_path: Path, settings: dict[str, str]) -> None:
+    rows = [f"2024-01-02 00:0{n},1,2,0.5,1,5" for n in (4, 4, 3, 2, 1)]
+    path = csv_file(tmp_path, "ts,open,high,low,close,volume", *rows)
+    with pytest.raises(DataError, match=r"bars.csv, line 4 .* the newest row is the first"):
+        load(config(path, **settings))
+
+
+def test_a_day_of_23_hours_does_not_overlap_the_one_before() -> None:
+    days = ["2024-03-08", "2024-03-09", "2024-03-10", "2024-03-11", "2024-03-12"]
+    table = frame(len(days)).with_columns(pl.Series("ts", days))
+    zone = {"timezone": "America/New_York", "interval": "1d"}
+    for ts_is in ("open", "close"):
+        loaded = load_frame(table, BarsConfig(instrument=STOCK, ts_is=ts_is, **zone))
+        assert loaded.counts == {}
+        assert (loaded.bars.ts_open[1:] >= loaded.bars.ts[:-1]).all()
+
+
+def test_a_short_last_bar_of_a_session_begins_where_the_one_before_ends() -> None:
+    closes = [f"2024-01-02 {t}" for t in ("10:30", "11:30", "12:30", "13:30", "14:00")]
+    table = frame(len(closes)).with_columns(pl.Series("ts", closes))
+    loaded = load_frame(table, BarsConfig(instrument=STOCK, ts_is="close", interval="1h"))
+    assert loaded.counts == {}
+    assert int(loaded.bars.ts_open[-1]) == ns("2024-01-02T13:30:00")
+
+
+def test_times_that_no_clock_has_are_refused() -> None:
+    with pytest.raises(DataError, match="1704153660000 s is beyond the year 2116; set another"):
+        times_of([1_704_153_600_000, 1_704_153_660_000], time_unit="s")
+    with pytest.raises(ConfigError, match="interval '99999999999d' is longer"):
+        BarsConfig(instrument=STOCK, interval="99999999999d")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ import onefold as of
 from onefold.adapters.files import FileConfig, load
 from onefold.data import sample_path
 from onefold.domain.errors import ConfigError, DataError, OnefoldError
-from onefold.domain.records import Command
+from onefold.domain.records import Action, Command
 
 SP500 = sample_path("sp500")
 RULES = of.StrategyRules(sizing=of.FractionSize(kind="fraction", fraction=0.5))
@@ -129,6 +130,42 @@ def test_mistakes(frame: pl.DataFrame, arguments: dict[str, Any], said: str) -> 
     assert said in str(error.value)
 
 
+def test_a_share_of_the_volume_needs_volume(frame: pl.DataFrame) -> None:
+    account = of.AccountRules(costs=of.Costs(volume_share=0.5))
+    none = frame.with_columns(pl.lit(None, pl.Float64).alias("volume"))
+    with pytest.raises(ConfigError, match=r"data.ASSET has no volume"):
+        of.backtest(crossover(), none, account=account)
+    some = frame.with_columns(
+        pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise(1e9).alias("volume")
+    )
+    result = of.backtest(crossover(), some, account=account, rules=RULES)
+    assert result.facts["Unknown volume, nothing filled"] == {"ASSET": 500}
+    opens = result.bars["ASSET"].ts_open[np.isnan(result.bars["ASSET"].volume)]
+    assert result.metrics.fills > 10
+    assert not set(result.fill_rows["ts"].tolist()) & set(opens.tolist())
+
+
+def test_a_result_is_compared_with_buying_and_holding(frame: pl.DataFrame) -> None:
+    result = of.backtest(crossover(), {"ES": frame, "NQ": frame.tail(1000), "CL": frame})
+    assert result.buy_and_hold is not None
+    close = frame["close"].to_numpy()
+    gain = (close[-1] / close[0] + close[-1] / close[-1000]) / 2 - 1
+    assert result.buy_and_hold.metrics.total_return == pytest.approx(gain)
+    assert list(result.buy_and_hold.metrics.left_out) == ["CL"]
+
+
+def test_splits_and_payments_reach_the_holder(frame: pl.DataFrame) -> None:
+    close = frame["close"].to_numpy()
+    ts = of.backtest(crossover(), frame).bars["ASSET"].ts
+    split = Action(ts=int(ts[700]), action="split", value=2.0, instrument="ASSET")
+    columns = ("open", "high", "low", "close")
+    late = pl.when(pl.int_range(pl.len()) > 700)
+    halved = frame.with_columns(late.then(pl.col(n) / 2).otherwise(pl.col(n)) for n in columns)
+    result = of.backtest(crossover(), halved, inputs=[split, Command(ts=0, command="kill")])
+    assert result.buy_and_hold is not None
+    assert result.buy_and_hold.metrics.total_return == pytest.approx(close[-1] / close[0] - 1)
+
+
 def test_more_mistakes(frame: pl.DataFrame) -> None:
     good = of.backtest(crossover(), frame)
     for strategies, bars, arguments, said in (
@@ -176,3 +213,23 @@ def test_import_costs_nothing() -> None:
     code = f"import sys, onefold; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_mistakes_name_the_bars_and_the_strategy(frame: pl.DataFrame) -> None:
+    with pytest.raises(ConfigError, match=r"bars of ASSET: timezone .*Zone/None"):
+        of.backtest(crossover(), frame, timezone="Zone/None")
+    with pytest.raises(ConfigError, match=r"^rules\.gates\.conf_min: must be"):
+        of.backtest(crossover(), frame, rules={"gates": {"conf_min": 2}})
+    with pytest.raises(ConfigError, match=r"strategy 'crossover': sizing 'risk' needs exits.stop"):
+        of.backtest(crossover(), frame, rules={"sizing": {"kind": "risk", "fraction": 0.1}})
+
+
+def test_inputs_of_whole_numbers_are_the_same_inputs(frame: pl.DataFrame) -> None:
+    moment = int(frame["ts"].dt.timestamp("ns")[700])
+    runs = [
+        of.backtest(crossover(), frame, rules=RULES, inputs=[Action(moment, "split", x, "ASSET")])
+        for x in (2, 2.0, np.int64(2))
+    ]
+    assert len({fingerprint(run) for run in runs}) == 1
+    with pytest.raises(DataError, match=r"action of ASSET at .*: value must be"):
+        of.backtest(crossover(), frame, inputs=[Action(moment, "split", 1e19, "ASSET")])

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from onefold.adapters.files import FileConfig
-from onefold.app.settings import Settings, load_settings, merged, overrides, settings_of
+from onefold.app.settings import (
+    OTHER_VARIABLES,
+    Settings,
+    load_settings,
+    merged,
+    overrides,
+    settings_of,
+)
 from onefold.domain.errors import ConfigError
 from onefold.domain.instruments import CATALOG
 from onefold.domain.rules import FractionSize, StrategyRules
@@ -232,6 +240,9 @@ def test_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ONEFOLD_ACOUNT__CASH", "there is no setting 'acount'; did you mean 'account'?"),
         ("ONEFOLD_ACCOUNT__CSH", "account.csh: there is no such setting; did you mean 'cash'?"),
         ("ONEFOLD_ACCOUNT__CASH__MORE", "account.cash: must be a valid number (got keys)"),
+        ("ONEFOLD_CACHEDIR", "no such variable; did you mean 'ONEFOLD_CACHE_DIR'?"),
+        ("ONEFOLD_ACCOUNT_CASH", "no such variable; did you mean 'ONEFOLD_ACCOUNT__CASH'?"),
+        ("ONEFOLD_RATE", "no such variable; did you mean 'ONEFOLD_RATES'?"),
     ],
 )
 def test_misspelt_variables_are_refused(
@@ -276,3 +287,27 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
     loaded = load_settings(write_config(tmp_path / "sub", BASE))
     assert loaded.resolve(Path("es.csv")) == tmp_path / "sub" / "es.csv"
     assert loaded.resolve(Path("/abs/es.csv")) == Path("/abs/es.csv")
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    root = Path(__file__).parents[2]
+    read = set()
+    for folder in ("src", "tests", "benchmarks"):
+        for file in (root / folder).rglob("*.py"):
+            read |= set(
+                re.findall(r"""environ[^\n]*?["'](ONEFOLD_[A-Z_]+)["']""", file.read_text())
+            )
+    assert {name for name in read if "__" not in name} == set(OTHER_VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("account: { cash: 1e300 }", "account.cash: must be less than or equal to"),
+        ("account: { limits: { max_order_lots: 9223372036854775808 } }", "max_order_lots: must be"),
+        ("instruments: { NEW: { kind: equity, multiplier: 1e19 } }", "NEW.multiplier: must be"),
+        ("rates: { EUR: 1e300 }", "rates.EUR: must be"),
+    ],
+)
+def test_sizes_that_no_market_has_are_refused(change: str, said: str) -> None:
+    assert said in refused(change)

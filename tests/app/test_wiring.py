@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from onefold.app.settings import load_settings
-from onefold.app.wiring import Wired, build, recorded_recipe
+from onefold.app.wiring import Wired, build, recorded_recipe, unfillable
 from onefold.domain.errors import ConfigError, DataError, JournalError
 from onefold.domain.records import SessionStart
 from onefold.sim.backtest import run
 
-from .world import CONFIG, write_config
+from .world import CONFIG, onefold, write_config
 
 OWN = '''
 from onefold.signals import Strategy, ta
@@ -161,7 +161,7 @@ def test_mistakes_in_strategies(tmp_path: Path, old: str, new: str, said: str) -
 
 
 def test_nothing_to_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="data: there is no instrument with data"):
+    with pytest.raises(ConfigError, match=r"onefold\.yaml: data: there is no instrument with data"):
         wired(tmp_path, "account: { cash: 1 }\n")
     with pytest.raises(ConfigError, match="strategies: there is none"):
         wired(tmp_path, CONFIG.partition("strategies:")[0])
@@ -181,6 +181,53 @@ def test_closes_only_need_fills_at_the_close(tmp_path: Path) -> None:
     assert wired(tmp_path, fixed).bars["MADE"].rows == 366
 
 
+@pytest.mark.parametrize("volume", [None, 0.0])
+def test_a_share_of_no_volume_is_refused(tmp_path: Path, volume: float | None) -> None:
+    text = with_volumes(tmp_path, [volume] * 40)
+    assert wired(tmp_path, text).bars["MADE"].rows == 40
+    shared = text.replace("cash: 50000", "cash: 50000\n  costs: { volume_share: 0.1 }")
+    with pytest.raises(ConfigError, match=r"data.MADE has no volume.*remove volume_share"):
+        wired(tmp_path, shared)
+    for_its_rate = shared.replace(
+        "kind: crossover", "kind: crossover\n    instruments: [ES]"
+    ).replace("instruments: [MADE]", "instruments: [ES]")
+    made = wired(tmp_path, for_its_rate)
+    assert made.plan.traded == {"ES"}
+    assert unfillable(made.plan, made.bars_of.values()) == {}
+
+
+def test_bars_of_unknown_volume_among_others_are_counted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    text = with_volumes(tmp_path, [1e6, None, 0.0, None] * 10)
+    plain = wired(tmp_path, text)
+    assert unfillable(plain.plan, plain.bars_of.values()) == {}
+    shared = text.replace("cash: 50000", "cash: 50000\n  costs: { volume_share: 0.1 }")
+    made = wired(tmp_path, shared)
+    assert unfillable(made.plan, made.bars_of.values()) == {"MADE": 20}
+    said = onefold(capsys, "backtest", tmp_path / "onefold.yaml")
+    assert "MADE 20: nothing filled" in said.out
+    (report,) = (tmp_path / "runs").glob("*/report.html")
+    assert "<dt>Unknown volume, nothing filled</dt><dd>MADE: 20</dd>" in report.read_text()
+
+
+def with_volumes(folder: Path, volumes: list[float | None]) -> str:
+    """Write daily bars with these volumes, and return a configuration that has them."""
+    day = pl.date(2020, 1, 1) + pl.duration(days=pl.int_range(len(volumes)))
+    close = 100 + np.cumsum(np.sin(np.arange(len(volumes))))
+    pl.DataFrame(
+        {"close": close, "volume": volumes}, {"close": pl.Float64, "volume": pl.Float64}
+    ).select(
+        day.alias("date"),
+        *(pl.col("close").alias(n) for n in ("open", "high", "low", "close")),
+        "volume",
+    ).write_csv(folder / "v.csv")
+    return CONFIG.replace(
+        "{ synthetic: { seed: 7, bars: 400, interval_s: 3600, volatility: 0.5 } }",
+        "{ path: v.csv }",
+    )
+
+
 def test_files_are_found_beside_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,7 +238,7 @@ def test_files_are_found_beside_the_configuration(
     missing = CONFIG.replace(
         "{ synthetic: { seed: 8, bars: 600, interval_s: 3600, price: 100 } }", "{ path: e.csv }"
     )
-    with pytest.raises(DataError, match=r"e\.csv does not exist"):
+    with pytest.raises(DataError, match=r"data\.ES: .*e\.csv does not exist"):
         wired(tmp_path / "sub", missing)
 
 
@@ -209,3 +256,10 @@ def test_a_journal_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_build_is_stable() -> None:
     assert build() == build()
     assert len(build()) == 16
+
+
+def test_a_calendar_that_is_not_known_names_file_and_instrument(tmp_path: Path) -> None:
+    text = CONFIG.replace("instruments:\n", "instruments:\n  ES: { calendar: XNYC }\n", 1)
+    assert text != CONFIG
+    with pytest.raises(ConfigError, match=r"onefold\.yaml: data\.ES: calendar 'XNYC' is not known"):
+        wired(tmp_path, text)

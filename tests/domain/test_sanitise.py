@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf, nan
 from typing import Any
 
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 from onefold.domain.convert import to_columns, to_records
 from onefold.domain.instruments import Instrument, instrument
 from onefold.domain.records import Bar
-from onefold.domain.sanitise import CODES, REASONS, Sanitised, Sanitiser, detail, sanitise
+from onefold.domain.sanitise import (
+    BEFORE_ALL_NS,
+    CODES,
+    REASONS,
+    Sanitised,
+    Sanitiser,
+    detail,
+    sanitise,
+)
 
 STOCK = Instrument(symbol="S")
 OIL = instrument("CL")
@@ -62,6 +71,13 @@ CASES: list[tuple[str | None, dict[str, Any]]] = [
     ("open_or_close_outside_range", {"open": 8.99}),
     ("crossed", {"bid": 10.2, "ask": 10.1}),
     ("negative_volume", {"volume": -1.0}),
+    ("too_large", {"high": 1e300}),
+    ("too_large", {"volume": 1e15}),
+    ("too_large", {"bid": 9.0, "ask": 1e16}),
+    (None, {"ts_open": 120}),
+    ("ends_before_open", {"ts_open": 121}),
+    (None, {"ts_open": 60}),
+    ("overlap", {"ts_open": 59}),
 ]
 
 
@@ -99,6 +115,20 @@ def test_order_is_judged_against_accepted_bars_only() -> None:
     expected = [None, "nan", None, "duplicate", "out_of_order", None]
     assert stream(bars, STOCK) == expected
     assert reasons(sanitise(to_columns(bars), STOCK)) == expected
+
+
+def test_a_bar_that_overlaps_does_not_silence_what_follows() -> None:
+    bars = [bar(100), bar(200, ts_open=99), bar(160, ts_open=100), bar(190, ts_open=150), bar(220)]
+    expected = [None, "overlap", None, "overlap", None]
+    assert stream(bars, STOCK) == expected
+    assert reasons(sanitise(to_columns(bars), STOCK)) == expected
+    assert "opens 1970" in detail("overlap", bars[1])
+
+
+def test_large_negative_prices_are_too_large() -> None:
+    deep = bar(low=-1e15, open=-5.0, high=1.0, close=0.0)
+    assert stream([deep], OIL) == ["too_large"]
+    assert reasons(sanitise(to_columns([deep]), OIL)) == ["too_large"]
 
 
 def test_future_bars_do_not_silence_what_follows() -> None:
@@ -145,15 +175,18 @@ def test_details_have_the_numbers() -> None:
 
 
 PRICE = st.one_of(
-    st.sampled_from([nan, inf, -inf, 0.0, -0.0, -37.63, 1e-300, 10.0, 10.0 * (1 + 1e-10)]),
+    st.sampled_from(
+        [nan, inf, -inf, 1e300, -1e300, 0.0, -0.0, -37.63, 1e-300, 10.0, 10.0 * (1 + 1e-10)]
+    ),
     st.floats(5, 15),
     st.sampled_from([9.0, 10.0, 11.0]),
 )
 MAYBE = st.one_of(st.none(), st.sampled_from([inf, -inf, 0.0, -1.0, 9.9, 10.1]), st.floats(1, 20))
 BARS = st.lists(
     st.builds(
-        lambda ts, o, h, lo, c, v, b, a: Bar("S", ts, ts - 1, o, h, lo, c, v, b, a),
+        lambda ts, age, o, h, lo, c, v, b, a: Bar("S", ts, ts - age, o, h, lo, c, v, b, a),
         st.integers(0, 12),
+        st.sampled_from([1, 1, 1, 0, 2, 5, -1]),
         PRICE,
         PRICE,
         PRICE,
@@ -174,6 +207,7 @@ def test_columns_and_single_bars_agree(bars: list[Bar], of: Instrument, now: int
     assert list(to_records(result.bars, "S")) == accepted
     times = [x.ts for x in accepted]
     assert times == sorted(set(times))
+    assert all(b.ts_open >= a.ts for a, b in pairwise(accepted))
 
 
 @given(BARS, st.integers(0, 25))
@@ -183,3 +217,21 @@ def test_columns_in_two_parts_give_the_same_verdicts(bars: list[Bar], cut: int) 
     after = int(head.bars.ts[-1]) if head.bars.rows else -1
     tail = sanitise(to_columns(bars[cut:]), OIL, after=after)
     assert reasons(head) + reasons(tail) == reasons(whole)
+
+
+PLAUSIBLE = st.lists(
+    st.builds(lambda ts, age: bar(ts, ts_open=ts - age), st.integers(0, 30), st.integers(-1, 4)),
+    max_size=25,
+)
+
+
+@given(PLAUSIBLE, st.integers(0, 25))
+def test_times_are_judged_alike_in_both_forms_and_in_parts(bars: list[Bar], cut: int) -> None:
+    whole = sanitise(to_columns(bars), STOCK)
+    assert reasons(whole) == stream(bars, STOCK)
+    head = sanitise(to_columns(bars[:cut]), STOCK)
+    after = int(head.bars.ts[-1]) if head.bars.rows else BEFORE_ALL_NS
+    tail = sanitise(to_columns(bars[cut:]), STOCK, after=after)
+    assert reasons(head) + reasons(tail) == reasons(whole)
+    accepted = list(to_records(whole.bars, "S"))
+    assert all(later.ts_open >= earlier.ts for earlier, later in pairwise(accepted))

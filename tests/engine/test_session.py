@@ -6,12 +6,30 @@ import datetime as dt
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from onefold.adapters.synthetic import generate
 from onefold.domain.convert import to_records
-from onefold.domain.errors import ConfigError, JournalDamaged, JournalHalted, ReplayMismatch
-from onefold.domain.records import Bar, Cancel, Command, Mandate, Order, SessionStart
+from onefold.domain.errors import (
+    ConfigError,
+    DataError,
+    JournalDamaged,
+    JournalHalted,
+    ReplayMismatch,
+)
+from onefold.domain.records import (
+    Action,
+    AnyRecord,
+    Bar,
+    Cancel,
+    Command,
+    Fill,
+    Mandate,
+    Order,
+    OrderNotice,
+    SessionStart,
+)
 from onefold.engine.explain import explain, why_not
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import replay
@@ -53,7 +71,7 @@ def test_an_order_leaves_only_when_its_record_is_durable(tmp_path: Path) -> None
     plan = victim.plan()
     venue = WatchedVenue(plan.book(), plan.names)
     venue.folder = tmp_path
-    with Journal.open(tmp_path, mode="relaxed", today=today) as journal:
+    with Journal.open(tmp_path, mode="durable", today=today) as journal:
         session = Session(plan, venue, Recorder(iter(()), journal), victim.START)
         session.run(bars()[:120])
     assert venue.sent > 5
@@ -168,3 +186,81 @@ def test_why_and_why_not(tmp_path: Path) -> None:
     assert all("warming up" in one.conclusion for one in silent)
     with pytest.raises(ConfigError, match="did you mean 'MADE'"):
         why_not(tmp_path, victim.plan(), "MADEE", bars()[3].ts)
+
+
+class WholeVenue(SimulatedVenue):
+    """Says its fees as whole numbers, as a program may that was not written with care."""
+
+    def range(self, bar: Bar) -> list[Fill | OrderNotice]:
+        said = super().range(bar)
+        return [_whole_fee(one) if isinstance(one, Fill) else one for one in said]
+
+    def open(self, bar: Bar) -> list[Fill | OrderNotice]:
+        return [_whole_fee(x) if isinstance(x, Fill) else x for x in super().open(bar)]
+
+
+def _whole_fee(fill: Fill) -> Fill:
+    return msgspec.structs.replace(fill, fee=2)
+
+
+def test_whole_numbers_in_decimal_fields_replay_exactly(tmp_path: Path) -> None:
+    made = [msgspec.structs.replace(bar, volume=10_000) for bar in bars()]
+    plan = victim.plan()
+    feed = [
+        *made[:100],
+        Action(made[99].ts, "dividend", 1, "MADE"),
+        Action(made[99].ts, "split", 2, "MADE"),
+        Mandate(made[99].ts, 1, "conf_min", 0),
+        *made[100:],
+    ]
+    venue = WholeVenue(plan.book(), plan.names)
+    with Journal.open(tmp_path, mode="relaxed", today=today) as journal:
+        session = Session(plan, venue, Recorder(iter(()), journal), victim.START)
+        session.run(feed)
+    encode = msgspec.json.Encoder().encode
+    kinds = set()
+    for entry in read(tmp_path):
+        kinds.add(entry.kind)
+        assert encode(msgspec.json.decode(entry.raw, type=AnyRecord)) == entry.raw
+    assert kinds >= {"bar", "action", "mandate", "fill", "signal", "decision", "order", "session"}
+    assert replay(tmp_path, victim.plan()).run.fingerprint == session.result().fingerprint
+
+
+def test_what_no_market_has_is_refused_and_not_recorded(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, mode="relaxed", today=today) as journal:
+        plan = victim.plan()
+        venue = SimulatedVenue(plan.book(), plan.names)
+        session = Session(plan, venue, Recorder(iter(()), journal), victim.START)
+        session.run(bars()[:10])
+        before = journal.head.seq
+        with pytest.raises(DataError, match="action of MADE at 5: value"):
+            session.on(Action(5, "split", 1e19, "MADE"))
+        with pytest.raises(DataError, match=r"bar of MADE .* high must be"):
+            session.on(msgspec.structs.replace(bars()[10], high=1e300))
+        session.run(bars()[:20])
+        assert journal.head.seq > before
+    assert replay(tmp_path, victim.plan()).inputs == 20
+
+
+def test_decisions_of_commands_and_actions_are_explained(tmp_path: Path) -> None:
+    made = bars()
+    run = simulate(victim.plan(), made, tmp_path / "plain", victim.START, today=today).result()
+    decisions = run.outcome.decisions
+    filled = decisions[(decisions["purpose"] == 0) & (decisions["order"] > 0)]
+    at = next(n for n, bar in enumerate(made) if bar.ts > int(filled["ts"][0])) + 1
+    flat = Command(ts=made[at - 1].ts, command="flatten", operator="me")
+    feed = [*made[:at], flat, *made[at:]]
+    simulate(victim.plan(), feed, tmp_path / "flat", victim.START, today=today)
+    closing = [
+        msgspec.json.decode(e.raw)["id"]
+        for e in read(tmp_path / "flat")
+        if e.kind == "decision" and b'"purpose":"command"' in e.raw
+    ]
+    assert closing
+    told = explain(tmp_path / "flat", victim.plan(), closing[0])
+    assert told.after == "command flatten"
+    assert told.signal is None
+    assert told.close == made[at - 1].close
+    assert told.decision is not None
+    assert told.decision.purpose == "command"
+    assert "features" in msgspec.to_builtins(told)

@@ -256,7 +256,7 @@ class Orders:
         leaving = {
             (o.strategy, o.instrument)
             for o in self.open.values()
-            if o.purpose != "entry" and o.order_kind == "market"
+            if o.purpose != "entry" and (o.order_kind == "market" or self.touched(o))
         }
         held = {key for key, lots in self.books.held.items() if lots}
         if limits.free_slot == "sent":
@@ -264,6 +264,10 @@ class Orders:
         entering = {(o.strategy, o.instrument) for o in self.open.values() if o.purpose == "entry"}
         cap = self.limits["max_open_positions"]
         assert cap is None or len(held | entering) <= cap
+
+    def touched(self, order: Order) -> bool:
+        """Return whether a stop has filled in part, and so works as a market order."""
+        return order.order_kind == "stop" and self.left[order.id] < order.qty
 
     def check_exposure(self) -> None:
         books, cap = self.books, self.plan.account.limits.gross_exposure

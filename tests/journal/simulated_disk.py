@@ -33,6 +33,9 @@ class _Lock:
     disk: SimulatedDisk
     path: Path
 
+    def is_held(self) -> bool:
+        return self.path in self.disk.locks
+
     def release(self) -> None:
         self.disk.locks.discard(self.path)
 

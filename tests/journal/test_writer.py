@@ -23,6 +23,7 @@ from onefold.domain.errors import (
 )
 from onefold.journal import GENESIS, Head, read, verify
 from onefold.journal.segments import list_segments
+from onefold.journal.writer import RELAXED_RECORDS
 
 from .records import Note, Tick, open_journal, write_blocks
 from .simulated_disk import SimulatedDisk
@@ -89,17 +90,25 @@ def test_a_new_segment_is_synced_before_its_folder_entry() -> None:
     assert disk.operations[before:] == ["create", "write", "sync", "sync_folder"]
 
 
-def test_relaxed_syncs_only_at_the_end_of_a_segment_and_on_close() -> None:
+def test_relaxed_writes_when_enough_has_come_together() -> None:
     disk = SimulatedDisk()
-    journal = open_journal(FOLDER, disk, mode="relaxed", segment_bytes=2000)
-    write_blocks(journal, [1, 1, 1])
-    assert "sync" not in disk.operations
-    write_blocks(journal, [1] * 5)
+    journal = open_journal(FOLDER, disk, mode="relaxed", segment_bytes=20 * RELAXED_RECORDS)
+    disk.operations.clear()
+    for number in range(1, RELAXED_RECORDS):
+        journal.append(Tick(number))
+        assert journal.commit() == 0
+    assert disk.operations == []
+    journal.append(Tick(RELAXED_RECORDS))
+    assert journal.commit() == RELAXED_RECORDS
+    journal.append(Tick(RELAXED_RECORDS + 1))
+    assert journal.commit() == RELAXED_RECORDS
+    assert journal.flush() == RELAXED_RECORDS + 1  # in a new segment: the first one is synced
     assert disk.operations.count("sync") == 1
+    journal.append(Tick(RELAXED_RECORDS + 2))
     journal.close()
     assert disk.operations.count("sync") == 2
     disk.cut_power()
-    assert verify(FOLDER, journal.head, disk=disk).records == 8
+    assert verify(FOLDER, journal.head, disk=disk).records == RELAXED_RECORDS + 2
 
 
 def test_segments_rotate_by_date_and_the_clock_may_step_back(tmp_path: Path) -> None:
@@ -324,3 +333,26 @@ def test_a_file_in_place_of_the_folder_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="cannot open the journal"):
         open_journal(tmp_path / "file")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_file_that_was_removed_is_noticed_before_the_next_commit(
+    tmp_path: Path, *, replaced: bool
+) -> None:
+    journal = open_journal(tmp_path)
+    write_blocks(journal, [1])
+    size = sum(file.stat().st_size for file in tmp_path.glob("*.jsonl"))
+    (tmp_path / ".lock").unlink()
+    if replaced:
+        with open_journal(tmp_path) as other:
+            write_blocks(other, [2])
+            size = sum(file.stat().st_size for file in tmp_path.glob("*.jsonl"))
+            with pytest.raises(JournalHalted, match=r"lock file .* removed or replaced"):
+                write_blocks(journal, [1])
+    else:
+        with pytest.raises(JournalHalted, match=r"lock file .* removed or replaced"):
+            write_blocks(journal, [1])
+    journal.close()
+    assert sum(file.stat().st_size for file in tmp_path.glob("*.jsonl")) == size
+    with open_journal(tmp_path) as again:
+        write_blocks(again, [1])

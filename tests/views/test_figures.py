@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onefold.views.buy_and_hold import Market
 from onefold.views.figures import (
+    FEW,
     equity_figure,
     gates_figure,
     most_traded,
@@ -48,10 +51,44 @@ def test_every_spike_of_a_long_series_stays() -> None:
 
 def test_equity_and_drawdown_share_their_times() -> None:
     view = random_view(bars=100)
-    equity, drawdown = equity_figure(view).data
+    held, equity, drawdown = equity_figure(view).data
     assert equity.y[-1] == view.equity_values[-1]
     assert min(drawdown.y) == pytest.approx(view.metrics.max_drawdown_bars)
-    assert equity.x[-1] == view.equity_ts[-1] // 1_000_000
+    assert equity.x[-1] == held.x[-1] == view.equity_ts[-1] // 1_000_000
+    assert view.buy_and_hold is not None
+    assert held.y[-1] == view.buy_and_hold.equity[-1]
+
+
+def test_without_anything_to_hold_there_is_one_line() -> None:
+    view = replace(random_view(bars=100), market=Market())
+    assert [trace.name for trace in equity_figure(view).data] == ["Equity", "Drawdown"]
+
+
+def test_a_chart_of_many_trades_opens_on_the_last_and_has_them_all() -> None:
+    view = random_view(bars=3_000)
+    figure = price_figure(view, "ES", points_max=400)
+    shown = view.trades["symbol"] == "ES", view.open_trades["symbol"] == "ES"
+    entries = pl.concat([view.trades.filter(shown[0]), view.open_trades.filter(shown[1])])
+    assert entries.height > 2 * FEW
+    start, end = figure.layout.xaxis.range
+    times = entries["entry_time"].sort().dt.epoch("ms")
+    assert start <= times[-FEW]
+    assert (times >= start).sum() - FEW <= 3  # what the margin brings
+    assert end >= view.equity_ts[-1] // 1_000_000
+    price, long, short, gains, losses = figure.data
+    assert len(long.x) + len(short.x) == entries.height
+    assert len(gains.x) + len(losses.x) == shown[0].sum()
+    strip = figure.layout.xaxis.rangeslider.range
+    assert strip[0] == price.x[0] == view.bars["ES"].ts[0] // 1_000_000
+    assert len(price.x) <= 400
+    late = view.bars["ES"].ts // 1_000_000 >= times[-FEW]
+    assert (price.x >= times[-FEW]).sum() >= min(200, late.sum()) - 3
+
+
+def test_a_chart_of_few_trades_shows_all_of_the_time() -> None:
+    figure = price_figure(random_view(bars=300), "ES")
+    assert figure.layout.xaxis.range is None
+    assert figure.layout.xaxis.rangeslider.range is None
 
 
 def test_markers_are_the_trades() -> None:
@@ -86,8 +123,8 @@ def test_most_traded_prefers_instruments_with_bars() -> None:
 
 def test_overview_has_a_price_only_where_there_are_bars() -> None:
     view = random_view(bars=60)
-    assert len(overview_figure(view, "GC").data) == 7
-    assert len(overview_figure(view, None).data) == 2
+    assert len(overview_figure(view, "GC").data) == 8
+    assert len(overview_figure(view, None).data) == 3
 
 
 def test_gates_without_a_verdict_are_left_out() -> None:

@@ -6,12 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from onefold.views import report, wording
+from onefold.views.buy_and_hold import Market
+from onefold.views.figures import price_figure
 from onefold.views.report import key_cards, report_html, summary_html
 from onefold.views.result import ResultView
 
@@ -106,6 +109,35 @@ def test_numbers_on_the_page_are_the_metrics() -> None:
     assert text.count("mean_reversion") >= 2
 
 
+def test_buying_and_holding_stands_beside_the_run() -> None:
+    view = random_view(bars=1_500)
+    page = Page(report_html(view))
+    assert view.buy_and_hold is not None
+    held = view.buy_and_hold.metrics
+    at = page.texts.index("Buy and hold")
+    cells = [text for text in page.texts[at + 1 :] if text.strip()][:5]
+    assert cells == [
+        wording.money(held.equity_end),
+        wording.percent(held.total_return, sign=True),
+        wording.percent(held.cagr, sign=True),
+        wording.percent(held.max_drawdown),
+        wording.number(held.sharpe),
+    ]
+    text = " ".join(page.texts)
+    assert "equal shares of ES, GC, each at its first close" in text
+    assert "without leverage and without costs" in text
+
+
+def test_what_is_not_held_is_named_with_the_reason() -> None:
+    view = random_view(bars=100)
+    one = view.instruments[1].model_copy(update={"negative_prices": True})
+    text = " ".join(Page(report_html(replace(view, instruments=(view.instruments[0], one)))).texts)
+    assert "Left out: GC (its price may be at or below zero)." in text
+    none = " ".join(Page(report_html(replace(view, market=Market()))).texts)
+    assert "There is no comparison" in none
+    assert "Buy and hold" not in none
+
+
 @pytest.mark.parametrize("render", [report_html, summary_html])
 def test_names_are_shown_as_text(render: object) -> None:
     assert callable(render)
@@ -185,6 +217,32 @@ def test_browser_draws_the_report_and_shows_evil_names_as_text(tmp_path: Path) -
     svg = dom[dom.index('data-figure="figure-gates"') :]
     assert "&lt;img src=x onerror=alert(2)&gt;" in svg[: svg.index("By strategy")]
     assert not any(name.startswith("on") for _, a in drawn.elements for name in a)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the report")
+def test_browser_fits_prices_and_markers_to_what_is_in_view(tmp_path: Path) -> None:
+    view = random_view(bars=3_000)
+    html = report_html(view)
+    look = "JSON.stringify([p.layout.yaxis.range, p.data[1].marker.size])"
+    script = (
+        "<script>const p = document.getElementById('price'), told = document.body.dataset;"
+        f"told.opened = {look};"
+        f"Plotly.relayout(p, {{'xaxis.autorange': true}}).then(() => told.all = {look});"
+        "</script></body>"
+    )
+    path = tmp_path / "report.html"
+    path.write_text(html.replace("</body>", script), encoding="utf-8")
+    body = next(a for t, a in Page(browse(path, tmp_path / "profile")).elements if t == "body")
+    (low, high), size = json.loads(body["data-opened"] or "")
+    (low_all, high_all), size_all = json.loads(body["data-all"] or "")
+    symbol = view.trades["symbol"].value_counts(sort=True)["symbol"][0]
+    close, start = view.bars[symbol].close, price_figure(view, symbol).layout.xaxis.range[0]
+    seen = close[view.bars[symbol].ts // 1_000_000 >= start]
+    assert (seen.min(), seen.max()) == pytest.approx((low, high), rel=0.1)
+    assert low <= seen.min() < seen.max() <= high
+    assert low_all <= close.min() < close.max() <= high_all
+    assert high - low < high_all - low_all
+    assert size > size_all
 
 
 def browse(path: Path, profile: Path) -> str:

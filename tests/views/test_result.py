@@ -67,8 +67,8 @@ def test_plot_of_an_unknown_symbol_names_the_nearest() -> None:
     view = random_view(bars=20, symbols=("EURUSD",))
     with pytest.raises(ConfigError, match="did you mean 'EURUSD'"):
         view.plot("EURUDS")
-    assert len(view.plot("EURUSD").data) == 7
-    assert len(view.plot().data) == 7
+    assert len(view.plot("EURUSD").data) == 8
+    assert len(view.plot().data) == 8
 
 
 def test_run_without_bars_or_trades_has_every_view() -> None:

@@ -10,6 +10,7 @@ from onefold.domain.columns import Bars
 from onefold.domain.instruments import Instrument, Kind
 from onefold.domain.layouts import DECISION, FILL
 from onefold.domain.words import Purpose
+from onefold.views.buy_and_hold import Market
 from onefold.views.result import ResultView
 
 MINUTE_NS = 60_000_000_000
@@ -131,6 +132,7 @@ def traded_view(
         "decision_rows": decisions_of(*decisions),
         "equity_ts": np.repeat(ts, len(symbols)),
         "equity_values": np.array(curve),
+        "market": Market(traded=frozenset(symbols)),
         "facts": {"Configuration": "5f0c1a9e", "Refused bars": {"duplicate": 3, "nan": 1}},
     }
     return ResultView(**{**parts, **changes})

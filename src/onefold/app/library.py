@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from onefold.adapters.files import BarsConfig, FileConfig, LoadedBars, load, load_frame
 from onefold.app.explained import explained
-from onefold.app.results import view_of
+from onefold.app.results import view_of, volume_facts
 from onefold.app.vet import vet
 from onefold.app.wiring import check_fills
 from onefold.domain.columns import Bars
@@ -82,14 +82,20 @@ def backtest(
         rate_pairs=rate_pairs or {},
     )
     for one in loaded:
-        check_fills(plan.account, one)
+        check_fills(plan, one)
     columns = {one.instrument.symbol: one.bars for one in loaded}
     vet(plan, columns)
     actions: list[Action] = [action for one in loaded for action in one.actions]
-    run = run_backtest(plan, columns, [*actions, *inputs])
+    events = [*actions, *inputs]
+    run = run_backtest(plan, columns, events)
+    folded = [event for event in events if isinstance(event, Action)]
     refused = {one.instrument.symbol: one.counts for one in loaded if one.counts}
-    facts = {"Fingerprint": run.fingerprint, "Refused": refused}
-    return view_of(plan, columns, run, facts=facts, title=title)
+    facts = {
+        "Fingerprint": run.fingerprint,
+        "Refused": refused,
+        **volume_facts(plan, loaded),
+    }
+    return view_of(plan, columns, run, folded, facts=facts, title=title)
 
 
 def _rules(rules: StrategyRules | Mapping[str, Any] | None) -> StrategyRules:
@@ -98,7 +104,8 @@ def _rules(rules: StrategyRules | Mapping[str, Any] | None) -> StrategyRules:
     try:
         return StrategyRules.model_validate(rules)
     except ValidationError as error:
-        raise ConfigError("; ".join(explained(error, StrategyRules))) from None
+        lines = explained(error, StrategyRules)
+        raise ConfigError("; ".join(f"rules.{line}" for line in lines)) from None
 
 
 def _placements(
@@ -172,7 +179,8 @@ def _one_instrument(bars: Source, instruments: Instruments | None) -> Instrument
         case _ if len(instruments) == 1:
             ((symbol, facts),) = instruments.items()
             return _instrument(symbol, facts)
-    raise ConfigError("one set of bars needs one instrument")
+    names = ", ".join(instruments)
+    raise ConfigError(f"one set of bars needs one instrument, not {len(instruments)}: {names}")
 
 
 def _instrument(symbol: str, facts: Instrument | Mapping[str, Any]) -> Instrument:
@@ -195,7 +203,10 @@ def _read(source: Source, traded: Instrument, options: Mapping[str, Any]) -> Loa
             return load(FileConfig(path=Path(source), instrument=traded, **options))
         return load_frame(source, BarsConfig(instrument=traded, **options), name=traded.symbol)
     except ValidationError as error:
-        raise ConfigError("; ".join(explained(error, BarsConfig))) from None
+        lines = explained(error, BarsConfig)
+        raise ConfigError("; ".join(f"bars of {traded.symbol}: {line}" for line in lines)) from None
+    except ConfigError as error:
+        raise ConfigError(f"bars of {traded.symbol}: {error}") from None
 
 
 def _judged(bars: Bars, traded: Instrument) -> LoadedBars:

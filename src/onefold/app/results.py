@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from onefold.adapters.files import LoadedBars
 from onefold.app.configfile import yaml_text
-from onefold.app.wiring import Wired
+from onefold.app.wiring import Wired, unfillable
 from onefold.domain.columns import Bars
 from onefold.domain.errors import ConfigError
+from onefold.domain.records import Action
 from onefold.fold.gates import GATE_NAMES
 from onefold.sim.backtest import Run
 from onefold.sim.plan import Plan
+from onefold.views.buy_and_hold import Market
 from onefold.views.result import ResultView
 
 
@@ -24,11 +27,18 @@ def view_of(
     plan: Plan,
     bars: Mapping[str, Bars],
     run: Run,
+    actions: Sequence[Action],
     *,
     facts: Mapping[str, object] | None = None,
     title: str = "Backtest",
 ) -> ResultView:
-    """Return a finished run as a view."""
+    """Return a finished run as a view; `actions` are the splits, dividends, ... that it folded."""
+    market = Market(
+        traded=plan.traded,
+        rates=plan.rates,
+        rate_pairs=plan.rate_pairs,
+        actions=actions,
+    )
     return ResultView(
         instruments=plan.instruments,
         strategies=plan.names.strategies,
@@ -41,6 +51,7 @@ def view_of(
         equity_ts=run.ts,
         equity_values=run.equity,
         facts=facts or {},
+        market=market,
         title=title,
     )
 
@@ -53,9 +64,16 @@ def facts_of(wired: Wired, run: Run) -> dict[str, object]:
         "Version": f"{start.version}, build {start.build}",
         "Fingerprint": run.fingerprint,
         "Refused": {s: loaded.counts for s, loaded in wired.bars_of.items() if loaded.counts},
+        **volume_facts(wired.plan, wired.bars_of.values()),
         "Notes": "; ".join(f"{s}: {n}" for s, x in wired.bars_of.items() for n in x.notes)
         or "none",
     }
+
+
+def volume_facts(plan: Plan, loaded: Iterable[LoadedBars]) -> dict[str, object]:
+    """Return the fact that some bars filled nothing, where their volume is not known."""
+    counts = unfillable(plan, loaded)
+    return {"Unknown volume, nothing filled": counts} if counts else {}
 
 
 def new_folder(parent: Path, name: str, write: Callable[[Path], None]) -> Path:
@@ -95,6 +113,6 @@ def write_results(folder: Path, view: ResultView, config: Mapping[str, Any]) -> 
     view.trades.write_parquet(folder / "trades.parquet")
     view.decisions.write_parquet(folder / "decisions.parquet")
     view.fills.write_parquet(folder / "fills.parquet")
-    numbers = msgspec.json.format(msgspec.json.encode(view.metrics.as_dict()), indent=2)
+    numbers = msgspec.json.format(msgspec.json.encode(view.numbers()), indent=2)
     (folder / "metrics.json").write_bytes(numbers + b"\n")
     (folder / "config.yaml").write_text(yaml_text(config), encoding="utf-8")

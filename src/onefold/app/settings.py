@@ -29,13 +29,23 @@ from pydantic import (
 from onefold.adapters.files.config import FileConfig
 from onefold.adapters.synthetic.config import SyntheticConfig
 from onefold.app.configfile import parse_value, read_yaml, resolve
-from onefold.app.explained import explained, is_model
+from onefold.app.explained import explained, fields_of, is_model
 from onefold.data import SAMPLES
+from onefold.domain.bounds import NUMBER_MAX, SECONDS_MAX
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import CATALOG, Instrument
 from onefold.domain.rules import AccountRules, Rule, StrategyRules
 
 PREFIX = "ONEFOLD_"
+OTHER_VARIABLES = (
+    "ONEFOLD_CACHE_DIR",
+    "ONEFOLD_SHARED_DATA",
+    "ONEFOLD_TEST_KILLS",
+    "ONEFOLD_WRITE_GOLDEN",
+)
+"""Variables that are read elsewhere and are no settings: the folder of compiled code, and what the
+tests read."""
+
 SYMBOL_SECTIONS = ("instruments", "data", "rates", "rate_pairs")
 """Sections whose keys are symbols and currencies, so that their case matters."""
 
@@ -121,8 +131,12 @@ class StrategySettings(StrategyRules):
 class PaceSettings(Rule):
     """How fast a simulated session runs; as fast as it can when neither is given."""
 
-    speed: float | None = Field(None, gt=0, description="Times real time; 60 is a minute a second.")
-    seconds_per_bar: float | None = Field(None, gt=0, description="One bar every so many seconds.")
+    speed: float | None = Field(
+        None, gt=0, le=NUMBER_MAX, description="Times real time; 60 is a minute a second."
+    )
+    seconds_per_bar: float | None = Field(
+        None, gt=0, le=SECONDS_MAX, description="One bar every so many seconds."
+    )
 
     @model_validator(mode="after")
     def _one(self) -> PaceSettings:
@@ -138,7 +152,8 @@ class SessionSettings(Rule):
         default_factory=PaceSettings, description="How fast; as fast as it can when left out."
     )
     durability: Literal["durable", "relaxed"] = Field(
-        "durable", description="durable syncs every commit; relaxed leaves it to the system."
+        "durable",
+        description="durable syncs every commit; relaxed writes 512 records at once.",
     )
     segment_mb: float = Field(10.0, gt=0, le=4_000, description="Size of a journal segment.")
 
@@ -156,7 +171,7 @@ class Settings(Rule):
     account: AccountRules = Field(
         default_factory=AccountRules, description="Money, limits and costs of the account."
     )
-    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+    rates: dict[str, Annotated[float, Field(gt=0, le=NUMBER_MAX)]] = Field(
         default_factory=dict, description="Starting rates of currencies to the account's."
     )
     rate_pairs: dict[str, str] = Field(
@@ -275,7 +290,7 @@ def overrides(written: Mapping[str, Any], variables: Mapping[str, str]) -> dict[
 
     Names are matched without regard to case with the keys that are `written` there, because many
     shells and hosts have upper case only. Values are read as YAML, so that lists and null can be
-    written. Raises ConfigError for a variable that names no section.
+    written. Raises ConfigError for a variable that names no section and is not otherwise known.
     """
     tree: dict[str, Any] = {}
     fields = Settings.model_fields
@@ -286,10 +301,23 @@ def overrides(written: Mapping[str, Any], variables: Mapping[str, str]) -> dict[
         section = name.partition("__")[0].lower()
         if section in fields:
             _put(tree, _path(name, written), parse_value(text))
-        elif "__" in name:  # others, such as ONEFOLD_CACHE_DIR, are no settings
+        elif "__" in name:
             hint = did_you_mean(section, fields)
             raise ConfigError(f"{variable}: there is no setting {section!r}{hint}")
+        elif variable.upper() not in OTHER_VARIABLES:
+            hint = did_you_mean(variable.upper(), _variables())
+            raise ConfigError(f"{variable}: there is no such variable{hint}")
     return tree
+
+
+def _variables() -> list[str]:
+    """Return the variables that somebody may have meant, two keys deep."""
+    names = []
+    for section, field in Settings.model_fields.items():
+        kind = field.annotation
+        keys = fields_of(kind) if isinstance(kind, type) and issubclass(kind, Rule) else {}
+        names += [section, *(f"{section}__{key}" for key in keys)]
+    return [*OTHER_VARIABLES, *(f"{PREFIX}{name}".upper() for name in names)]
 
 
 def _path(name: str, written: Any) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -31,9 +31,8 @@ from onefold.app.settings import (
 )
 from onefold.data import sample_path
 from onefold.domain.columns import Bars
-from onefold.domain.errors import ConfigError, JournalError, did_you_mean
+from onefold.domain.errors import ConfigError, DataError, JournalError, did_you_mean
 from onefold.domain.records import Action, SessionStart
-from onefold.domain.rules import AccountRules
 from onefold.signals.registry import STRATEGIES, build_strategy, strategies_from_source
 from onefold.signals.strategy import Strategy
 from onefold.sim.plan import Placement, Plan
@@ -106,15 +105,21 @@ class Wired:
         """Read strategies and bars. Raises ConfigError, DataError and SignalError."""
         self.settings = loaded.settings
         self.path = loaded.path
+        try:
+            self._wire(loaded)
+        except ConfigError as error:
+            raise ConfigError(f"{loaded.path}: {error}") from error
+
+    def _wire(self, loaded: Loaded) -> None:
         sources = read_sources(loaded)
         # Strategies are checked before data is read, which may take long.
         strategies_of(self.settings.strategies, sources)
-        self.bars_of = {s: _load(loaded, source) for s, source in self.settings.data.items()}
+        self.bars_of = {s: _load(loaded, s, source) for s, source in self.settings.data.items()}
         intervals = {symbol: bars.interval_ns for symbol, bars in self.bars_of.items()}
         self.recipe = Recipe(self.settings, intervals, sources)
         self.plan = self.recipe.plan()
         for bars in self.bars_of.values():
-            check_fills(self.settings.account, bars)
+            check_fills(self.plan, bars)
 
     @property
     def bars(self) -> dict[str, Bars]:
@@ -148,13 +153,29 @@ class Wired:
         )
 
 
-def check_fills(account: AccountRules, loaded: LoadedBars) -> None:
-    """Raise ConfigError for bars of closes only, where fills would need an open."""
-    if loaded.closes_only and account.costs.fill != "next_close":
+def check_fills(plan: Plan, loaded: LoadedBars) -> None:
+    """Raise ConfigError for bars that lack what fills are made of: an open, or a volume."""
+    costs, symbol = plan.account.costs, loaded.instrument.symbol
+    if loaded.closes_only and costs.fill != "next_close":
         raise ConfigError(
-            f"data.{loaded.instrument.symbol} has closes only, so there is no open to fill at: "
+            f"data.{symbol} has closes only, so there is no open to fill at: "
             "set account.costs.fill: next_close"
         )
+    if costs.volume_share is None or symbol not in plan.traded:
+        return
+    if not (loaded.bars.volume > 0).any():
+        raise ConfigError(
+            f"data.{symbol} has no volume, so account.costs.volume_share would let nothing fill, "
+            "exits included: remove volume_share, or give data with volume"
+        )
+
+
+def unfillable(plan: Plan, loaded: Iterable[LoadedBars]) -> dict[str, int]:
+    """Return by symbol how many bars fill nothing, as a share of unknown volume is nothing."""
+    if plan.account.costs.volume_share is None:
+        return {}
+    counts = {one.instrument.symbol: int(np.isnan(one.bars.volume).sum()) for one in loaded}
+    return {symbol: count for symbol, count in counts.items() if count and symbol in plan.traded}
 
 
 def recorded_recipe(start: SessionStart) -> Recipe:
@@ -223,10 +244,14 @@ def read_source(path: Path, where: str = "") -> str:
         raise ConfigError(f"{where}{path} cannot be read: {error.strerror}") from None
 
 
-def _load(loaded: Loaded, source: DataSource) -> LoadedBars:
-    if isinstance(source, SyntheticData):
-        return made_bars(source.synthetic)
-    return load(file_config(loaded, source), now=time.time_ns())
+def _load(loaded: Loaded, symbol: str, source: DataSource) -> LoadedBars:
+    try:
+        if isinstance(source, SyntheticData):
+            return made_bars(source.synthetic)
+        return load(file_config(loaded, source), now=time.time_ns())
+    except (ConfigError, DataError) as error:
+        kind = DataError if isinstance(error, DataError) else ConfigError
+        raise kind(f"data.{symbol}: {error}") from error
 
 
 def file_config(loaded: Loaded, source: FileConfig | SampleData) -> FileConfig:

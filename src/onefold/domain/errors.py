@@ -26,6 +26,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+KNOWN_MAX = 16
+"""How many known names an error lists when none is near."""
+
 
 class OnefoldError(Exception):
     """Base of all errors that Onefold raises on purpose."""
@@ -125,9 +128,10 @@ class ReplayMismatch(OnefoldError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known name, or the list of known names."""
+    """Return `; did you mean 'x'?` for the nearest known name, or some of the known names."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - KNOWN_MAX} more" if len(names) > KNOWN_MAX else ""
+    return f"; known: {', '.join(names[:KNOWN_MAX])}{more}" if names else ""

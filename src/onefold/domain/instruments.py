@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from onefold.domain.bounds import SIZE_MAX, SIZE_MIN
 from onefold.domain.errors import ConfigError, did_you_mean
 
 
@@ -35,11 +36,21 @@ class Instrument(BaseModel):
     symbol: str = Field(min_length=1, description="The name used everywhere in Onefold.")
     kind: Kind = Field(Kind.EQUITY, description="future, equity, fx, crypto, cfd or index.")
     currency: str = Field("USD", description="The currency that prices and fees are in.")
-    multiplier: float = Field(1.0, gt=0, description="Money per unit for one point of price.")
-    tick: float = Field(0.0, ge=0, description="Smallest price step; 0 means any price.")
-    lot: float = Field(1.0, gt=0, description="Units in one lot, the smallest quantity.")
-    commission: float = Field(0.0, ge=0, description="Fee per lot and fill, in the currency.")
-    commission_bps: float = Field(0.0, ge=0, description="Fee in basis points of the value.")
+    multiplier: float = Field(
+        1.0, ge=SIZE_MIN, le=SIZE_MAX, description="Money per unit for one point of price."
+    )
+    tick: float = Field(
+        0.0, ge=0, le=SIZE_MAX, description="Smallest price step; 0 means any price."
+    )
+    lot: float = Field(
+        1.0, ge=SIZE_MIN, le=SIZE_MAX, description="Units in one lot, the smallest quantity."
+    )
+    commission: float = Field(
+        0.0, ge=0, le=SIZE_MAX, description="Fee per lot and fill, in the currency."
+    )
+    commission_bps: float = Field(
+        0.0, ge=0, le=10_000, description="Fee in basis points of the value."
+    )
     calendar: str = Field("24/7", description="Session calendar, e.g. XNYS; 24/7 never closes.")
     negative_prices: bool = Field(False, description="Whether prices at or below zero are real.")
     short: bool = Field(True, description="Whether selling short is allowed.")

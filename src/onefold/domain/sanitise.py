@@ -12,12 +12,13 @@ are products, and the last bit of two products differs. Real violations are at l
 
 from __future__ import annotations
 
-from math import inf, isinf, isnan
+from math import isinf, isnan
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onefold.domain.bounds import NUMBER_MAX
 from onefold.domain.columns import Bars, Integers
 from onefold.domain.convert import take
 from onefold.domain.instruments import Instrument
@@ -28,14 +29,17 @@ REASONS = (
     "nonexistent_time",
     "nan",
     "infinite",
+    "too_large",
     "not_positive",
     "high_below_low",
     "open_or_close_outside_range",
     "crossed",
     "negative_volume",
+    "ends_before_open",
     "future",
     "out_of_order",
     "duplicate",
+    "overlap",
 )
 """Every reason, the strongest first; `verdicts` holds their position plus one, 0 is plausible."""
 
@@ -81,17 +85,17 @@ class Sanitiser:
         """
         reason = _bar_reason(bar, self._floor)
         if reason is None:
-            reason = self._time_reason(bar.ts, now)
+            reason = self._time_reason(bar, now)
         if reason is None:
             self.last_ts = bar.ts
         return reason
 
-    def _time_reason(self, ts: int, now: int | None) -> str | None:
-        if now is not None and ts > now:
+    def _time_reason(self, bar: Bar, now: int | None) -> str | None:
+        if now is not None and bar.ts > now:
             return "future"
-        if ts > self.last_ts:
-            return None
-        return "duplicate" if ts == self.last_ts else "out_of_order"
+        if bar.ts > self.last_ts:
+            return "overlap" if bar.ts_open < self.last_ts else None
+        return "duplicate" if bar.ts == self.last_ts else "out_of_order"
 
 
 def sanitise(
@@ -116,7 +120,7 @@ def sanitise(
             verdicts[rows] = _price_verdicts(bars, rows, _floor(instrument))
     if now is not None:
         verdicts[(verdicts == 0) & (bars.ts > now)] = CODES["future"]
-    _judge_order(bars.ts, verdicts, after)
+    _judge_order(bars, verdicts, after)
     if not verdicts.any():
         return Sanitised(bars, verdicts)
     return Sanitised(take(bars, verdicts == 0), verdicts)
@@ -124,7 +128,7 @@ def sanitise(
 
 def detail(reason: str, bar: Bar) -> str:
     """Return the numbers behind a verdict in words."""
-    if reason in {"nan", "infinite", "not_positive", "open_or_close_outside_range"}:
+    if reason in {"nan", "infinite", "too_large", "not_positive", "open_or_close_outside_range"}:
         return f"open {bar.open} high {bar.high} low {bar.low} close {bar.close}"
     if reason == "high_below_low":
         return f"high {bar.high} below low {bar.low}"
@@ -132,12 +136,14 @@ def detail(reason: str, bar: Bar) -> str:
         return f"bid {bar.bid} above ask {bar.ask}"
     if reason == "negative_volume":
         return f"volume {bar.volume}"
+    if reason in {"ends_before_open", "overlap"}:
+        return f"opens {np.datetime64(bar.ts_open, 'ns')}Z, closes {np.datetime64(bar.ts, 'ns')}Z"
     return ""
 
 
 def _floor(instrument: Instrument) -> float:
     """Return the value that every price must exceed."""
-    return -inf if instrument.negative_prices else 0.0
+    return -NUMBER_MAX if instrument.negative_prices else 0.0
 
 
 def _bar_reason(bar: Bar, floor: float) -> str | None:
@@ -150,9 +156,11 @@ def _bar_reason(bar: Bar, floor: float) -> str | None:
         return "nan"
     if any(isinf(x) for x in (*prices, *touch, volume)):
         return "infinite"
+    if max(abs(x) for x in (*prices, *touch, volume)) >= NUMBER_MAX:
+        return "too_large"
     if min(*prices, *touch) <= floor:
         return "not_positive"
-    return _range_reason(bar) or _rest_reason(touch, volume)
+    return _range_reason(bar) or _rest_reason(bar, touch, volume)
 
 
 def _range_reason(bar: Bar) -> str | None:
@@ -164,10 +172,12 @@ def _range_reason(bar: Bar) -> str | None:
     return None
 
 
-def _rest_reason(touch: list[float], volume: float) -> str | None:
+def _rest_reason(bar: Bar, touch: list[float], volume: float) -> str | None:
     if len(touch) > 1 and touch[0] > touch[1]:
         return "crossed"
-    return "negative_volume" if volume < 0 else None
+    if volume < 0:
+        return "negative_volume"
+    return "ends_before_open" if bar.ts < bar.ts_open else None
 
 
 def _clearly_plausible(bar: Bar, floor: float) -> bool:
@@ -176,9 +186,10 @@ def _clearly_plausible(bar: Bar, floor: float) -> bool:
         bar.bid is None
         and bar.ask is None
         and bar.volume is not None
-        and 0 <= bar.volume < inf
-        and floor < bar.low <= bar.open <= bar.high < inf
+        and 0 <= bar.volume < NUMBER_MAX
+        and floor < bar.low <= bar.open <= bar.high < NUMBER_MAX
         and bar.low <= bar.close <= bar.high
+        and bar.ts_open <= bar.ts
     )
 
 
@@ -189,14 +200,15 @@ def _suspects(bars: Bars, floor: float) -> Integers | None:
     fine &= bars.low <= bars.close
     fine &= bars.close <= bars.high
     fine &= bars.low > floor
-    fine &= bars.high < inf
+    fine &= bars.high < NUMBER_MAX
+    fine &= bars.ts_open <= bars.ts
     # Unknown (NaN) volume and touch are allowed, so these look for the bad and not for the good.
     fine &= ~(bars.volume < 0)
-    fine &= bars.volume != inf
+    fine &= ~(bars.volume >= NUMBER_MAX)
     for touch in (bars.bid, bars.ask):
         if not np.isnan(touch).all():
             fine &= ~(touch <= floor)
-            fine &= touch != inf
+            fine &= ~(touch >= NUMBER_MAX)
             fine &= ~(bars.bid > bars.ask)
     return None if fine.all() else np.flatnonzero(~fine)
 
@@ -211,12 +223,14 @@ def _price_verdicts(bars: Bars, rows: Integers, floor: float) -> Verdicts:
     tests: dict[str, NDArray[np.bool_]] = {
         "nan": _any([np.isnan(side) for side in sides]),
         "infinite": _any([np.isinf(column) for column in every]),
+        "too_large": _any([np.abs(column) >= NUMBER_MAX for column in every]),
         "not_positive": _any([column <= floor for column in (*sides, bid, ask)]),
         "high_below_low": high < low - slack,
         "open_or_close_outside_range": (np.maximum(open_, close) > high + slack)
         | (np.minimum(open_, close) < low - slack),
         "crossed": bid > ask,
         "negative_volume": volume < 0,
+        "ends_before_open": bars.ts[rows] < bars.ts_open[rows],
     }
     # The strongest reason is written last.
     verdicts = np.zeros(len(rows), np.int8)
@@ -232,19 +246,34 @@ def _any(masks: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     return found
 
 
-def _judge_order(ts: Integers, verdicts: Verdicts, after: int) -> None:
-    """Refuse rows whose time is not after that of the last accepted one, in place.
+def _judge_order(bars: Bars, verdicts: Verdicts, after: int) -> None:
+    """Refuse rows that do not follow the last accepted one, in place.
 
     A row is accepted if it is later than the latest candidate before it, and a candidate that is
-    not accepted is never later than that; so a running maximum over the candidates is enough.
+    not accepted is never later than that; so a running maximum over the candidates is enough,
+    unless one is refused because it overlaps.
     """
-    if not len(ts):
-        return
-    in_order = bool(ts[0] > after) and bool((ts[1:] > ts[:-1]).all())
-    if in_order:
+    ends = np.concatenate(([after], bars.ts))[:-1]
+    if (bars.ts > ends).all() and (bars.ts_open >= ends).all():
         return
     rows = np.flatnonzero(verdicts == 0)
-    times = ts[rows]
+    times, opens = bars.ts[rows], bars.ts_open[rows]
     latest = np.maximum.accumulate(np.concatenate(([after], times)))[:-1]
+    later = times > latest
+    if (later & (opens < latest)).any():
+        _judge_in_turn(bars, rows, verdicts, after)
+        return
     verdicts[rows[times < latest]] = CODES["out_of_order"]
     verdicts[rows[times == latest]] = CODES["duplicate"]
+
+
+def _judge_in_turn(bars: Bars, rows: Integers, verdicts: Verdicts, last: int) -> None:
+    """Judge the time of rows one after another, where each verdict hangs on those before."""
+    times = zip(rows.tolist(), bars.ts[rows].tolist(), bars.ts_open[rows].tolist(), strict=True)
+    for row, ts, ts_open in times:
+        if ts > last and ts_open >= last:
+            last = ts
+        elif ts > last:
+            verdicts[row] = CODES["overlap"]
+        else:
+            verdicts[row] = CODES["duplicate" if ts == last else "out_of_order"]

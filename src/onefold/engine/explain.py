@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 
 from onefold.domain.errors import ConfigError, did_you_mean
-from onefold.domain.records import Bar, Decision, Signal
+from onefold.domain.records import Action, Bar, Command, Decision, Mandate, Signal
 from onefold.domain.words import Side
 from onefold.engine.replay import replay
-from onefold.engine.session import Session
+from onefold.engine.session import Input, Session
 from onefold.fold.gates import GATES
 from onefold.sim.plan import Plan
 
@@ -35,12 +35,17 @@ class GateLine(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one strategy saw of one bar, what it wanted, and what became of that."""
+    """What one strategy saw of one input, what it wanted, and what became of that.
+
+    `after` says what the input was: a bar, or such as `command flatten` or `action split`, to which
+    no signal belongs; `close` is then the last one before, None where there was none.
+    """
 
     strategy: str
     instrument: str
+    after: str
     time: str
-    close: float
+    close: float | None
     wants: str
     held_lots: int
     features: dict[str, float | None]
@@ -56,13 +61,14 @@ def explain(path: str | Path, plan: Plan, decision: int) -> Explanation:
     found: list[Explanation] = []
     last = 0
 
-    def look(session: Session, bar: Bar, signals: list[Signal]) -> None:
+    def look(session: Session, record: Input, signals: list[Signal]) -> None:
         nonlocal last
         for made in session.decided:
             last = made.id
             if made.id == decision:
-                signal = next((s for s in signals if s.strategy == made.strategy), None)
-                found.append(_explain(session, bar, signal, made, made.strategy))
+                own = (made.strategy, made.instrument)
+                signal = next((s for s in signals if (s.strategy, s.instrument) == own), None)
+                found.append(_explain(session, record, signal, made, own))
 
     replay(path, plan, seen=look)
     if not found:
@@ -80,14 +86,15 @@ def why_not(path: str | Path, plan: Plan, symbol: str, at: int) -> list[Explanat
         raise ConfigError(f"the run has no instrument {symbol!r}{did_you_mean(symbol, symbols)}")
     found: list[Explanation] = []
 
-    def look(session: Session, bar: Bar, signals: list[Signal]) -> None:
-        if bar.instrument != symbol or bar.ts > at:
+    def look(session: Session, bar: Input, signals: list[Signal]) -> None:
+        if not isinstance(bar, Bar) or bar.instrument != symbol or bar.ts > at:
             return
         found.clear()
         for signal in signals:
             made = [d for d in session.decided if d.strategy == signal.strategy]
             decisions: list[Decision | None] = [*made] or [None]
-            found.extend(_explain(session, bar, signal, d, signal.strategy) for d in decisions)
+            own = (signal.strategy, symbol)
+            found.extend(_explain(session, bar, signal, d, own) for d in decisions)
 
     replay(path, plan, seen=look)
     if not found:
@@ -96,23 +103,29 @@ def why_not(path: str | Path, plan: Plan, symbol: str, at: int) -> list[Explanat
 
 
 def _explain(
-    session: Session, bar: Bar, signal: Signal | None, decision: Decision | None, strategy: str
+    session: Session,
+    record: Input,
+    signal: Signal | None,
+    decision: Decision | None,
+    own: tuple[str, str],
 ) -> Explanation:
+    strategy, symbol = own
     names = session.names
-    sleeve = session.state.sleeves[
-        names.strategies.index(strategy) * len(names.symbols) + names.symbols.index(bar.instrument)
-    ]
+    i = names.symbols.index(symbol)
+    sleeve = session.state.sleeves[names.strategies.index(strategy) * len(names.symbols) + i]
     held = int(decision.position if decision is not None else sleeve["qty"])
+    mark = float(session.state.instruments["mark"][i])
     return Explanation(
         strategy=strategy,
-        instrument=bar.instrument,
-        time=_time(bar.ts),
-        close=bar.close,
+        instrument=symbol,
+        after=_named(record),
+        time=_time(record.ts),
+        close=None if np.isnan(mark) else mark,
         wants=_SIDES[signal.side] if signal is not None else "nothing",
         held_lots=held,
         features={
             name: None if np.isnan(value) else value
-            for name, value in session.features(bar.instrument, strategy).items()
+            for name, value in session.features(symbol, strategy).items()
         },
         mandate_version=int(session.state.account["mandate_version"][0]),
         conclusion=_conclusion(signal, decision, held),
@@ -120,6 +133,18 @@ def _explain(
         signal=signal,
         gates=[] if decision is None else _gates(decision),
     )
+
+
+def _named(record: Input) -> str:
+    """Return in words what was folded."""
+    match record:
+        case Command():
+            return f"command {record.command}"
+        case Action():
+            return f"action {record.action}"
+        case Mandate():
+            return f"mandate {record.mandate}"
+    return "bar"
 
 
 def _gates(decision: Decision) -> list[GateLine]:

@@ -48,6 +48,11 @@ class Recorder:
         if self._journal is not None and self.next is None:
             self._journal.commit()
 
+    def flush(self) -> None:
+        """Write everything appended, also in a journal that may put it off."""
+        if self._journal is not None and self.next is None:
+            self._journal.flush()
+
     def input(self) -> AnyRecord | None:
         """Return the recorded input that comes next, or None at the end."""
         if self.next is None:

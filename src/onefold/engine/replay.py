@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onefold.domain.errors import JournalError
-from onefold.domain.records import Bar, SessionStart, Signal
+from onefold.domain.records import SessionStart, Signal
 from onefold.engine.recorder import Recorder
-from onefold.engine.session import RecordedVenue, Session
+from onefold.engine.session import Input, RecordedVenue, Session
 from onefold.journal import decode, read
 from onefold.sim.backtest import Run
 from onefold.sim.plan import Plan
@@ -48,16 +48,17 @@ def replay(
     path: str | Path,
     plan: Plan,
     *,
-    seen: Callable[[Session, Bar, list[Signal]], None] | None = None,
+    seen: Callable[[Session, Input, list[Signal]], None] | None = None,
 ) -> Replayed:
     """Recompute a journal with the plan that it was written with.
 
-    `seen` is called after each bar. Raises `ReplayMismatch` with both sides of the first record
-    that differs, and `JournalDamaged` when the journal itself is not what was written.
+    `seen` is called after each input that was folded. Raises `ReplayMismatch` with both sides of
+    the first record that differs, and `JournalDamaged` when the journal itself is not what was
+    written.
     """
     recorder = Recorder(read(path), None)
     session = Session(plan, RecordedVenue(recorder), recorder, started(path))
     if seen is not None:
-        session.watch(lambda bar, signals: seen(session, bar, signals))
+        session.watch(lambda record, signals: seen(session, record, signals))
     session.resume()
     return Replayed(recorder.checked, session.inputs, session.result())

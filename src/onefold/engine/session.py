@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from onefold.domain.errors import ConfigError, DataError, did_you_mean
+from onefold.domain.intake import admitted
 from onefold.domain.ports import Venue
 from onefold.domain.records import (
     Action,
@@ -71,7 +72,7 @@ class Session:
         self._recorder = recorder
         self._start = start
         self._started = False
-        self._seen: Callable[[Bar, list[Signal]], None] | None = None
+        self._seen: Callable[[Input, list[Signal]], None] | None = None
         self._inbox = Inbox(self.names)
         self._out = Out(ROOM + 8 * len(self.state.sleeves) + len(self.state.orders))
         self._outbox = Outbox(self._out, self.names, ROOM)
@@ -89,8 +90,8 @@ class Session:
         self._ts: list[int] = []
         self._curve: list[float] = []
 
-    def watch(self, seen: Callable[[Bar, list[Signal]], None]) -> None:
-        """Call `seen` after each bar with the bar and its signals."""
+    def watch(self, seen: Callable[[Input, list[Signal]], None]) -> None:
+        """Call `seen` after each input that was folded, with its signals: a bar has some."""
         self._seen = seen
 
     def resume(self) -> int:
@@ -121,9 +122,11 @@ class Session:
             if wait is not None:
                 wait(record)
             self._take(record)
-            if wait is not None or self.inputs % INPUTS_PER_COMMIT == 0:
+            if wait is not None:
+                self._recorder.flush()
+            elif self.inputs % INPUTS_PER_COMMIT == 0:
                 self._recorder.commit()
-        self._recorder.commit()
+        self._recorder.flush()
 
     def on(self, record: Input) -> None:
         """Take one input: record it, fold it, record what was decided, commit, send."""
@@ -133,15 +136,21 @@ class Session:
     def _take(self, record: Input) -> None:
         if not self._started:
             self._begin(None)
+        record = admitted(record)  # what is recorded must be read back as the same bytes
         self._admit(record)  # what cannot be folded must not be recorded: it would stay there
         self.inputs += 1
         self._fingerprints.append(hash(record))
         self.decided.clear()
         self._recorder.append(record)
+        if isinstance(record, Quarantined):
+            return
+        signals: list[Signal] = []
         if isinstance(record, Bar):
-            self._on_bar(record)
-        elif not isinstance(record, Quarantined):
+            signals = self._on_bar(record)
+        else:
             self._on_other(record)
+        if self._seen is not None:
+            self._seen(record, signals)
 
     def _admit(self, record: Input) -> None:
         """Encode an input, or refuse it with the reason."""
@@ -158,9 +167,10 @@ class Session:
     def result(self) -> Run:
         """Return everything so far in the form of a backtest's result."""
         self._drain()
+        ts = np.array(self._ts, np.int64)
         return Run(
             self._collector,
-            np.array(self._ts, np.int64),
+            lambda: ts,
             np.array(self._curve, np.float64),
             self.state,
         )
@@ -180,7 +190,7 @@ class Session:
         self._started = True
         self._recorder.append(recorded or self._start)
 
-    def _on_bar(self, bar: Bar) -> None:
+    def _on_bar(self, bar: Bar) -> list[Signal]:
         venue = self._venue
         if bar.ts_open >= self._day_end.item(0):
             self._inbox.clock(bar.ts_open + 1)  # what fills in this bar counts for its day
@@ -195,8 +205,7 @@ class Session:
         self._act()
         self._ts.append(bar.ts)
         self._curve.append(self._equity.item(0))
-        if self._seen is not None:
-            self._seen(bar, signals)
+        return signals
 
     def _signals(self, bar: Bar) -> list[Signal]:
         """Advance the instrument's features and record every strategy's signal."""
@@ -230,7 +239,8 @@ class Session:
     def _hear(self, answers: Iterable[Fill | OrderNotice]) -> None:
         """Record and fold what the venue said."""
         heard = False
-        for answer in answers:
+        for said in answers:
+            answer = admitted(said)
             self._recorder.append(answer)
             if isinstance(answer, Fill):
                 self._inbox.fill(answer)

@@ -96,7 +96,9 @@ def new_state(
     sleeves["conf_min"] = np.repeat([r.gates.conf_min for r in rules], len(names.instruments))
     state = State(
         account=_account(account, mode),
-        strategies=np.concatenate([_strategy(r) for r in rules]),
+        strategies=np.concatenate(
+            [_strategy(*one) for one in zip(names.strategies, rules, strict=True)]
+        ),
         instruments=_instruments(account, names),
         sleeves=sleeves,
         currencies=_currencies(account, names, rates or {}),
@@ -157,12 +159,16 @@ def _size(sizing: Sizing) -> tuple[float, float]:
             return sizing.fraction, sizing.step
 
 
-def _strategy(rules: StrategyRules) -> Rows:
+def _strategy(strategy: str, rules: StrategyRules) -> Rows:
     exits, gates, entry = rules.exits, rules.gates, rules.entry
     if isinstance(rules.sizing, RiskSize) and exits.stop is None:
-        raise ConfigError("sizing 'risk' needs exits.stop: the risk is the distance to the stop")
+        raise ConfigError(
+            f"strategy {strategy!r}: sizing 'risk' needs exits.stop: the risk is the distance to it"
+        )
     if entry.time_in_force == "gtd" and entry.valid_for_s is None:
-        raise ConfigError("entry.time_in_force 'gtd' needs entry.valid_for_s")
+        raise ConfigError(
+            f"strategy {strategy!r}: entry.time_in_force 'gtd' needs entry.valid_for_s"
+        )
     row = np.zeros(1, STRATEGY)
     row["size_kind"] = SIZE_KINDS[rules.sizing.kind]
     row["size_value"], row["size_max"] = _size(rules.sizing)

@@ -30,12 +30,17 @@ def root_dtype(arrays: tuple[str, ...], fields: tuple[tuple[str, str], ...] = ()
 def new_root(dtype: np.dtype[Any], arrays: Mapping[str, Rows]) -> Rows:
     """Return a root (an array of one row) that points to the arrays, which must be contiguous."""
     root = np.zeros(1, dtype)
+    point(root, arrays)
+    return root
+
+
+def point(root: Rows, arrays: Mapping[str, Rows]) -> None:
+    """Let a root point to the arrays; what else stands in it stays."""
     for name, rows in arrays.items():
         if not rows.flags.c_contiguous:
             raise ValueError(f"{name} is not contiguous")
         root[name] = rows.ctypes.data
         root[f"{name}_rows"] = len(rows)
-    return root
 
 
 def _word_at(context: Any, builder: Any, root: Any, offset: int) -> Any:
@@ -111,3 +116,35 @@ def cell_of(
         return record(memory, row, column), codegen
 
     return cell
+
+
+def entry_of(root: np.dtype[Any], array: str, dtype: Any) -> Callable[..., Any]:
+    """Return a compiled accessor: (root, row, column) -> a number of a read-only table.
+
+    The root's field `{array}_columns` says how many columns a row has; a row of one column has the
+    same number in all. Integers of any size come out as 64 bits.
+    """
+    stored = numba.from_dtype(np.dtype(dtype))
+    given = types.int64 if isinstance(stored, types.Integer) else stored
+    offset, width_offset = root.fields[array][1], root.fields[f"{array}_columns"][1]  # type: ignore[index]
+
+    @intrinsic
+    def entry(_: Any, memory: Any, row: Any, column: Any) -> Any:
+        def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            first, one = (context.get_constant(types.int64, n) for n in (0, 1))
+            width = _word_at(context, builder, args[0], width_offset)
+            y = context.cast(builder, args[1], row, types.int64)
+            x = context.cast(builder, args[2], column, types.int64)
+            x = builder.select(builder.icmp_signed("==", width, one), first, x)
+            at = builder.add(builder.mul(y, width), x)
+            start = _word_at(context, builder, args[0], offset)
+            size = context.get_constant(types.int64, np.dtype(dtype).itemsize)
+            place = builder.add(start, builder.mul(at, size))
+            value = builder.load(
+                builder.inttoptr(place, context.get_value_type(stored).as_pointer())
+            )
+            return context.cast(builder, value, stored, given)
+
+        return given(memory, row, column), codegen
+
+    return entry

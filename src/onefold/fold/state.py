@@ -11,7 +11,7 @@ import numpy as np
 
 from onefold.domain.errors import FoldError
 from onefold.domain.layouts import DECISION, FILL, ORDER, TRACE
-from onefold.fold.memory import Rows, cell_of, new_root, only_of, root_dtype, row_of
+from onefold.fold.memory import Rows, cell_of, new_root, only_of, point, root_dtype, row_of
 
 ACCOUNT = np.dtype(
     [
@@ -234,8 +234,9 @@ _STATE_ARRAYS = (
 )
 STATE = root_dtype(_STATE_ARRAYS)
 
+_OUT_ARRAYS = ("decisions", "trace", "orders", "fills")
 OUT = root_dtype(
-    ("decisions", "trace", "orders", "fills"),
+    _OUT_ARRAYS,
     (("decisions_used", "i8"), ("orders_used", "i8"), ("fills_used", "i8")),
 )
 
@@ -285,6 +286,11 @@ class State:
     def _arrays(self) -> dict[str, Rows]:
         return {name: getattr(self, name) for name in _STATE_ARRAYS}
 
+    def __setstate__(self, copied: dict[str, Rows]) -> None:
+        """Become a copy (`copy`, `pickle`), whose root points to its own arrays."""
+        vars(self).update(copied)
+        point(self.root, self._arrays())
+
     def snapshot(self) -> bytes:
         """Return the state's bytes."""
         return b"".join(rows.tobytes() for rows in self._arrays().values())
@@ -312,8 +318,15 @@ class Out:
         self.trace = np.zeros(rows if trace else 1, TRACE)
         self.orders = np.zeros(rows, ORDER)
         self.fills = np.zeros(rows, FILL)
-        arrays = {name: getattr(self, name) for name in ("decisions", "trace", "orders", "fills")}
-        self.root = new_root(OUT, arrays)
+        self.root = new_root(OUT, self._arrays())
+
+    def _arrays(self) -> dict[str, Rows]:
+        return {name: getattr(self, name) for name in _OUT_ARRAYS}
+
+    def __setstate__(self, copied: dict[str, Rows]) -> None:
+        """Become a copy, whose root points to its own arrays."""
+        vars(self).update(copied)
+        point(self.root, self._arrays())
 
     def clear(self) -> None:
         """Forget all rows."""

@@ -26,6 +26,12 @@ LOCK_POLL_S = 0.001
 class Lock(Protocol):
     """A held lock."""
 
+    def is_held(self) -> bool:
+        """Tell whether the lock file is still the one that was locked.
+
+        Someone may have removed it: then another process can lock a new one of the same name.
+        """
+
     def release(self) -> None:
         """Give the lock back."""
 
@@ -120,7 +126,9 @@ class OsAppendFile:
 
     def write(self, data: bytes) -> None:
         """Append all of `data`, or raise OSError."""
-        write_all(partial(os.write, self._descriptor), data)
+        written = os.write(self._descriptor, data)
+        if written != len(data):
+            write_all(partial(os.write, self._descriptor), data[written:])
 
     def sync(self) -> None:
         """Return when the content is durable, or raise OSError."""
@@ -129,6 +137,31 @@ class OsAppendFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+class OsLock:
+    """A held lock on a real file, which it knows again by device and inode."""
+
+    def __init__(self, path: Path, lock: filelock.BaseFileLock) -> None:
+        self._path = os.fspath(path)
+        self._lock = lock
+        self._file = _identity(self._path)
+
+    def is_held(self) -> bool:
+        """Tell whether the lock file is still the one that was locked."""
+        return self._file is not None and _identity(self._path) == self._file
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - asked at every commit, and half the price
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class OsDisk:
@@ -204,7 +237,7 @@ class OsDisk:
             lock.acquire(timeout=timeout_s)
         except filelock.Timeout:
             return None
-        return lock
+        return OsLock(path, lock)
 
 
 OS_DISK: Disk = OsDisk()

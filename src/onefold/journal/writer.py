@@ -38,6 +38,8 @@ Mode = Literal["durable", "relaxed"]
 MODES = ("durable", "relaxed")
 LOCK_NAME = ".lock"
 SEGMENT_BYTES = 10_000_000
+RELAXED_RECORDS = 512
+"""Records that share a block in mode `relaxed`, where nothing waits for them to be written."""
 
 
 class Journal:
@@ -93,8 +95,8 @@ class Journal:
         """Verify, recover and lock a journal folder, or begin a new one.
 
         `today` gives the UTC date that names a new segment; `head` is an exported head that the
-        journal must contain; `now` stamps the list of repairs. In mode `relaxed` a commit is
-        sealed but not synced, except at the end of a segment and in `close`. Raises
+        journal must contain; `now` stamps the list of repairs. In mode `relaxed` a crash may lose
+        the last commits: see `commit`. Raises
         JournalLocked, JournalDamaged (nothing is changed), JournalError, ConfigError.
         """
         if mode not in MODES:
@@ -152,12 +154,19 @@ class Journal:
         return self._head.seq + len(buffered)
 
     def commit(self) -> int:
-        """Seal and write all buffered records, durably in mode `durable`; return the last number.
+        """Seal and write all buffered records durably; return the last number that is written.
 
-        Nothing buffered: nothing is written. Raises JournalHalted when the write or the sync
-        fails; from then on the journal refuses everything, and what was written is found out by
-        opening it again.
+        In mode `relaxed` it waits until `RELAXED_RECORDS` have come together, and does not sync.
+        Nothing buffered: nothing is written. Raises JournalHalted when the write or the sync fails,
+        or the lock file is not ours any more; from then on the journal refuses everything, and what
+        was written is found out by opening it again.
         """
+        if self.mode == "relaxed" and self._is_open and len(self._buffered) < RELAXED_RECORDS:
+            return self._head.seq
+        return self.flush()
+
+    def flush(self) -> int:
+        """Commit without waiting for more, also in mode `relaxed`."""
         if not self._is_open:
             raise self._refusal()
         if not self._buffered:
@@ -165,11 +174,16 @@ class Journal:
         if os.getpid() != self._owner:
             message = f"{self.path} was opened by process {self._owner}: open it anew after a fork"
             raise JournalError(message)
+        if not self._lock.is_held():
+            self._halt(
+                f"its lock file {LOCK_NAME} was removed or replaced, another process may write it"
+            )
+            raise self._refusal()
         date = self._today()
         try:
             self._write(date)
         except OSError as error:
-            self._halt(f"{type(error).__name__}: {error}")
+            self._halt(f"{type(error).__name__}: {error}; check the disk")
             raise self._refusal() from error
         except BaseException as error:
             # Interrupted (Ctrl-C) between write and sync: as unknown as a failed sync.
@@ -219,18 +233,18 @@ class Journal:
             return JournalError(f"the journal {self.path} is closed")
         return JournalHalted(
             f"the journal {self.path} is halted after record {self._head.seq} ({self._halted}):"
-            " nothing more is written; check the disk, then restart"
+            " nothing more is written until it is opened again"
         )
 
     def close(self) -> None:
         """Commit what is buffered, make everything durable, and release the lock."""
         try:
             if self._is_open:
-                self.commit()
+                self.flush()
                 if self.mode == "relaxed" and self._file is not None:
                     self._file.sync()
         except OSError as error:
-            self._halt(f"{type(error).__name__}: {error}")
+            self._halt(f"{type(error).__name__}: {error}; check the disk")
             raise self._refusal() from error
         finally:
             self._release()

@@ -6,6 +6,7 @@ from onefold.signals.ensemble import Ensemble
 from onefold.signals.feature import (
     BarRow,
     Feature,
+    FeatureMemo,
     FeatureSet,
     FeatureSetStream,
     FeatureStream,
@@ -54,6 +55,7 @@ __all__ = [
     "Columns",
     "Ensemble",
     "Feature",
+    "FeatureMemo",
     "FeatureSet",
     "FeatureSetStream",
     "FeatureStream",

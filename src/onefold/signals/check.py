@@ -22,6 +22,7 @@ from onefold.signals.strategy import Strategy
 _ROWS_BEYOND = 32
 _SUBSETS = 8
 _CUTS = 5
+_SHOWN_MAX = 3
 
 Rule = Literal["stream", "future", "memory", "elementwise", "error"]
 
@@ -85,7 +86,7 @@ def check_strategy(strategy: Strategy, bars: Bars, *, seed: int = 0) -> list[Fin
 
 
 def raise_for(findings: Sequence[Finding]) -> None:
-    """Raise NotCausal, NotElementwise or SignalError with all findings, or do nothing for none."""
+    """Raise NotCausal, NotElementwise or SignalError with the findings, or do nothing for none."""
     if not findings:
         return
     rules = {finding.rule for finding in findings}
@@ -94,7 +95,8 @@ def raise_for(findings: Sequence[Finding]) -> None:
         error = NotCausal
     elif "elementwise" in rules:
         error = NotElementwise
-    raise error("; ".join(map(str, findings)))
+    more = f"; and {len(findings) - _SHOWN_MAX} more" if len(findings) > _SHOWN_MAX else ""
+    raise error("; ".join(map(str, findings[:_SHOWN_MAX])) + more)
 
 
 def _said(error: Exception) -> str:

@@ -388,6 +388,27 @@ _ALL_COLUMNS: tuple[Node, ...] = tuple(Column(name) for name in COLUMNS)
 _Step = tuple[Node, int, tuple[int, ...]]
 
 
+class FeatureMemo:
+    """What was computed of the same bars before; the least recently used is forgotten first."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: dict[Node, Any] = {}
+
+    def recall(self, node: Node) -> Any:
+        """Return a node's whole column, or None."""
+        value = self._values.pop(node, None)
+        if value is not None:
+            self._values[node] = value
+        return value
+
+    def keep(self, node: Node, value: Any) -> None:
+        """Remember a node's whole column."""
+        self._values[node] = value
+        if len(self._values) > self._size:
+            del self._values[next(iter(self._values))]
+
+
 class FeatureSet:
     """Some features that are computed together, what they share only once.
 
@@ -410,11 +431,16 @@ class FeatureSet:
         """Return the features' names in order."""
         return tuple(self._named)
 
-    def batch(self, bars: Bars) -> dict[str, Floats]:
-        """Return every feature of every bar."""
+    def batch(self, bars: Bars, memo: FeatureMemo | None = None) -> dict[str, Floats]:
+        """Return every feature of every bar; what `memo` knows of these bars is not computed."""
         values: list[Any] = [*bars, *self._initial[len(COLUMNS) :]]
         for node, slot, inputs in self._steps:
-            values[slot] = node.evaluate(*[values[i] for i in inputs])
+            value = None if memo is None else memo.recall(node)
+            if value is None:
+                value = node.evaluate(*[values[i] for i in inputs])
+                if memo is not None:
+                    memo.keep(node, value)
+            values[slot] = value
         return {name: _column(values[slot], bars.rows) for name, slot in self._named.items()}
 
     def stream(self) -> FeatureSetStream:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onefold.domain.columns import Bars, Signals
 from onefold.domain.errors import SignalError
 from onefold.domain.words import Side
-from onefold.signals.feature import COLUMNS, NAN, FeatureSet
+from onefold.signals.feature import COLUMNS, NAN, FeatureMemo, FeatureSet
 from onefold.signals.signal import BAD_CONFIDENCE, CERTAIN, UNKNOWN, Columns, SignalRow, as_signals
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class SignalSet:
         self.strategies = tuple(strategies)
         self.features = FeatureSet(f for s in self.strategies for f in s.features.values())
 
-    def batch(self, bars: Bars) -> list[Signals]:
-        """Return every strategy's signals of every bar."""
-        values = self.features.batch(bars)
+    def batch(self, bars: Bars, memo: FeatureMemo | None = None) -> list[Signals]:
+        """Return every strategy's signals of every bar; `memo` is that of these bars."""
+        values = self.features.batch(bars, memo)
         return [strategy.batch(bars, values) for strategy in self.strategies]
 
     def stream(self) -> SignalSetStream:

@@ -7,17 +7,18 @@ fills in buffers that the caller empties when the loop pauses. *Invariant*: noth
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import numpy as np
 
 from onefold._compile import kernel, kernel_part
 from onefold.fold.books import spendable_nb
 from onefold.fold.fills import fill_nb, notice_nb
-from onefold.fold.memory import Rows
+from onefold.fold.memory import Rows, entry_of, new_root, root_dtype
 from onefold.fold.state import account_of, order_row_of, sleeve_of
 from onefold.fold.step import advance_nb, bar_nb, change_nb, step_nb, wants_change_nb
 from onefold.sim.venue import (
+    head_of,
     listed_of,
     open_nb,
     position_of,
@@ -25,49 +26,47 @@ from onefold.sim.venue import (
     submit_nb,
 )
 
+_EVENTS = (("instrument", np.int16), ("row", np.int32))
+_BARS: tuple[tuple[str, type], ...] = (
+    ("ts", np.int64), ("ts_open", np.int64), ("open", np.float64), ("high", np.float64),
+    ("low", np.float64), ("close", np.float64), ("volume", np.float64), ("bid", np.float64),
+    ("ask", np.float64), ("to_close_s", np.int64),
+)  # fmt: skip
+_SIGNALS: tuple[tuple[str, type], ...] = (
+    ("side", np.int8), ("confidence", np.float64), ("score", np.float64), ("edge", np.float64),
+    ("volatility", np.float64), ("trend", np.float64), ("barrier", np.float64),
+    ("price", np.float64),
+)  # fmt: skip
+_TABLES = (*_EVENTS, *_BARS, *_SIGNALS)
+TAPE = root_dtype(
+    tuple(name for name, _ in _TABLES),
+    (*((f"{name}_columns", "i8") for name, _ in _TABLES), ("strategies", "i8")),
+)
 
-class Tape(NamedTuple):
-    """What happened in a window, as read-only columns.
+(
+    instrument_at, row_at, ts_at, ts_open_at, open_at, high_at, low_at, close_at, volume_at, bid_at,
+    ask_at, to_close_at, side_at, confidence_at, score_at, edge_at, volatility_at, trend_at,
+    barrier_at, price_at,
+) = (entry_of(TAPE, name, kind) for name, kind in _TABLES)  # fmt: skip
+
+
+class Tape:
+    """What happened in a window, as read-only tables; compiled code gets `root`.
 
     `instrument` and `row` have one value per event in order of time: which instrument's bar, and
-    where its values stand in the columns. `volume`, `bid`, `ask` and `to_close_s` may have one
-    value for all. The signals' arrays have one row per strategy; all but `side` may have one
-    column.
+    where its values stand in the bars' columns. The signals have one row per strategy. What is the
+    same in all columns has one.
     """
 
-    instrument: Rows
-    row: Rows
-    ts: Rows
-    ts_open: Rows
-    open: Rows
-    high: Rows
-    low: Rows
-    close: Rows
-    volume: Rows
-    bid: Rows
-    ask: Rows
-    to_close_s: Rows
-    side: Rows
-    confidence: Rows
-    score: Rows
-    edge: Rows
-    volatility: Rows
-    trend: Rows
-    barrier: Rows
-    price: Rows
-    unready: Rows
-
-
-@kernel_part
-def value_at_nb(column: Rows, r: Rows) -> Rows:
-    """Return a column's value in a row; a column of one value has it in every row."""
-    return column[r] if len(column) > 1 else column[0]
-
-
-@kernel_part
-def opinion_at_nb(table: Rows, s: int, r: Rows) -> Rows:
-    """Return a strategy's value in a row; a table of one column has it in every row."""
-    return table[s, r] if table.shape[1] > 1 else table[s, 0]
+    def __init__(self, **tables: Rows) -> None:
+        self._tables: dict[str, Rows] = {
+            name: np.ascontiguousarray(np.atleast_2d(tables[name]), kind) for name, kind in _TABLES
+        }  # kept, since the root holds addresses only
+        self.events = self._tables["row"].shape[1]
+        self.root = new_root(TAPE, self._tables)
+        for name, table in self._tables.items():
+            self.root[f"{name}_columns"] = table.shape[1]
+        self.root["strategies"] = len(self._tables["side"])
 
 
 @kernel_part
@@ -105,31 +104,42 @@ def restate_nb(venue: Rows, state: Rows) -> None:
 
 @kernel_part
 def meet_nb(
-    state: Rows,
-    venue: Rows,
-    out: Rows,
-    events: Rows,
-    sent: int,
-    i: int,
-    ts: int,
-    ts_open: int,
-    start: float,
-    high: float,
-    low: float,
-    close: float,
-    volume: float,
-    bid: float,
-    ask: float,
+    state: Rows, venue: Rows, out: Rows, tape: Rows, events: Rows, sent: int, i: int, r: int
 ) -> int:
     """Let an instrument's resting orders meet a bar: its open, then its range."""
+    ts_open, start = ts_open_at(tape, 0, r), open_at(tape, 0, r)
+    limited, touched = head_of(venue).volume_share < math.inf, head_of(venue).at_touch != 0
+    # What does not matter is not read: it would have to come from far memory.
+    volume = volume_at(tape, 0, r) if limited else math.inf
+    bid = bid_at(tape, 0, r) if touched else math.nan
+    ask = ask_at(tape, 0, r) if touched else math.nan
     n = open_nb(venue, i, ts_open, start, volume, bid, ask, spendable_nb(state, i), events)
     hear_nb(state, out, events, n)
     sent = send_nb(state, venue, out, events, sent)
     if listed_of(venue, i).first_order >= 0:
-        n = range_nb(venue, i, ts, ts_open, start, high, low, close, spendable_nb(state, i), events)
+        n = range_nb(
+            venue, i, ts_at(tape, 0, r), ts_open, start, high_at(tape, 0, r), low_at(tape, 0, r),
+            close_at(tape, 0, r), spendable_nb(state, i), events,
+        )  # fmt: skip
         hear_nb(state, out, events, n)
         sent = send_nb(state, venue, out, events, sent)
     return sent
+
+
+@kernel_part
+def turn_nb(state: Rows, out: Rows, tape: Rows, s: int, i: int, r: int, side: int) -> None:
+    """Fold a signal that asks for a change."""
+    change_nb(
+        state, out, s, i, ts_at(tape, 0, r), side,
+        confidence_at(tape, s, r),
+        score_at(tape, s, r),
+        edge_at(tape, s, r),
+        volatility_at(tape, s, r),
+        trend_at(tape, s, r),
+        barrier_at(tape, s, r),
+        price_at(tape, s, r),
+        0,  # with a feature unknown the side is HOLD, which asks for no change
+    )  # fmt: skip
 
 
 @kernel
@@ -137,7 +147,7 @@ def loop_nb(
     states: Rows,
     venues: Rows,
     outs: Rows,
-    tape: Tape,
+    tapes: Rows,
     events: Rows,
     equity: Rows,
     start: int,
@@ -149,44 +159,27 @@ def loop_nb(
     It pauses when fewer than `spare` rows are left in a buffer, or on a fault of the books.
     `equity` gets the account's equity after every event.
     """
-    state, venue, out = states[0], venues[0], outs[0]
+    state, venue, out, tape = states[0], venues[0], outs[0], tapes[0]
     account = account_of(state)
     room = out.decisions_rows - spare
     sent = out.orders_used
     for k in range(start, stop):
         if max(out.decisions_used, out.orders_used, out.fills_used) > room:
             return k
-        # Unsigned, so that numba does not look for negative indices at every use.
-        i, r = tape.instrument[k], np.uint64(tape.row[k])
-        if tape.ts_open[r] >= account.day_end_ts:
-            advance_nb(state, tape.ts_open[r] + 1)  # what fills in this bar counts for its day
+        i, r = instrument_at(tape, 0, k), row_at(tape, 0, k)
+        ts_open = ts_open_at(tape, 0, r)
+        if ts_open >= account.day_end_ts:
+            advance_nb(state, ts_open + 1)  # what fills in this bar counts for its day
         if listed_of(venue, i).first_order >= 0:
-            sent = meet_nb(
-                state, venue, out, events, sent, i, tape.ts[r], tape.ts_open[r], tape.open[r],
-                tape.high[r], tape.low[r], tape.close[r],
-                value_at_nb(tape.volume, r),
-                value_at_nb(tape.bid, r),
-                value_at_nb(tape.ask, r),
-            )  # fmt: skip
+            sent = meet_nb(state, venue, out, tape, events, sent, i, r)
         bar_nb(
-            state, out, i, tape.ts[r], tape.high[r], tape.low[r], tape.close[r],
-            value_at_nb(tape.to_close_s, r),
+            state, out, i, ts_at(tape, 0, r), high_at(tape, 0, r), low_at(tape, 0, r),
+            close_at(tape, 0, r), to_close_at(tape, 0, r),
         )  # fmt: skip
-        for s in range(tape.side.shape[0]):
-            side = int(tape.side[s, r])
-            if not wants_change_nb(state, s, i, side):
-                continue
-            change_nb(
-                state, out, s, i, tape.ts[r], side,
-                opinion_at_nb(tape.confidence, s, r),
-                opinion_at_nb(tape.score, s, r),
-                opinion_at_nb(tape.edge, s, r),
-                opinion_at_nb(tape.volatility, s, r),
-                opinion_at_nb(tape.trend, s, r),
-                opinion_at_nb(tape.barrier, s, r),
-                opinion_at_nb(tape.price, s, r),
-                opinion_at_nb(tape.unready, s, r),
-            )  # fmt: skip
+        for s in range(tape.strategies):
+            side = side_at(tape, s, r)
+            if wants_change_nb(state, s, i, side):
+                turn_nb(state, out, tape, s, i, r, side)
         if out.orders_used > sent:
             sent = send_nb(state, venue, out, events, sent)
         equity[k] = account.equity

@@ -13,7 +13,8 @@ from onefold.fold.build import Roster
 from onefold.fold.memory import Rows
 from onefold.fold.state import Out, State
 
-STREAMS = ("decisions", "trace", "orders", "fills")
+_LAYOUTS = {"decisions": DECISION, "trace": TRACE, "orders": ORDER, "fills": FILL}
+STREAMS = tuple(_LAYOUTS)
 FAULTS = {
     1: "cash + positions x marks is not equity any more",
     2: "an exit found no free order slot",
@@ -71,15 +72,13 @@ class Collector:
                 self._parts[name].append(getattr(out, name)[:used].tobytes())
         out.clear()
 
+    def joined(self, name: str) -> Rows:
+        """Return one of the `STREAMS` as far as it was taken."""
+        return np.frombuffer(bytearray().join(self._parts[name]), _LAYOUTS[name])
+
     def outcome(self) -> Outcome:
         """Return everything that was taken."""
-        layouts = (DECISION, TRACE, ORDER, FILL)
-        return Outcome(
-            *(
-                np.frombuffer(bytearray().join(self._parts[name]), layout)
-                for name, layout in zip(STREAMS, layouts, strict=True)
-            )
-        )
+        return Outcome(*map(self.joined, STREAMS))
 
 
 def check_books(state: State, names: Roster, ts: int) -> None:

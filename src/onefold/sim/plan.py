@@ -76,6 +76,11 @@ class Plan:
             self.intervals_ns,
         )
 
+    @property
+    def traded(self) -> frozenset[str]:
+        """Return the symbols that a strategy may trade; others are there for their rates."""
+        return frozenset(symbol for placement in self.placements for symbol in placement.symbols)
+
     def state(self, mode: Mode) -> State:
         """Return the fold's state before anything happened."""
         return new_state(
@@ -91,7 +96,25 @@ class Plan:
         """Return an empty simulated venue."""
         return new_book(self.account, self.names)
 
-    def on(self, symbol: str) -> tuple[list[int], SignalSet]:
+    def on(self, symbol: str) -> tuple[tuple[int, ...], SignalSet]:
         """Return the strategies on an instrument: their numbers, and themselves as a set."""
-        numbers = [n for n, p in enumerate(self.placements) if symbol in p.symbols]
-        return numbers, SignalSet(self.placements[n].strategy for n in numbers)
+        numbers = self._numbers.get(symbol, ())
+        known = self._sets.get(numbers)
+        if known is None:
+            known = SignalSet(self.placements[n].strategy for n in numbers)
+            self._sets[numbers] = known
+        return numbers, known
+
+    @cached_property
+    def _numbers(self) -> dict[str, tuple[int, ...]]:
+        """Return by symbol the numbers of the strategies that trade it."""
+        numbers: dict[str, tuple[int, ...]] = {}
+        for n, placement in enumerate(self.placements):
+            for symbol in dict.fromkeys(placement.symbols):
+                numbers[symbol] = (*numbers.get(symbol, ()), n)
+        return numbers
+
+    @cached_property
+    def _sets(self) -> dict[tuple[int, ...], SignalSet]:
+        """Return the sets that were asked for: instruments with the same strategies share one."""
+        return {}

@@ -24,7 +24,8 @@ from plotly.graph_objects import (  # type: ignore[import-untyped]
 from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 
 from onefold._compile import njit
-from onefold.domain.columns import Floats, Integers, Sides
+from onefold.domain.columns import Bars, Floats, Integers, Sides
+from onefold.views.trades import times_of
 
 if TYPE_CHECKING:
     from onefold.views.gates import Funnel
@@ -34,7 +35,7 @@ NS_PER_MS = 1_000_000
 POINTS_MAX = 2_000
 TRADES_MAX = 1_000
 FEW = 60
-"""Up to so many markers of one kind are drawn large."""
+"""Up to so many markers of one kind are drawn large; on so many trades a chart of prices opens."""
 
 PALETTE = {
     "gain": "#0072b2",
@@ -45,6 +46,10 @@ PALETTE = {
     "fall": "#d55e0033",
 }
 """Colours by role; the report's script knows them by these values."""
+
+
+_ABOVE = {"x": 1, "xanchor": "right", "y": 1.05, "yanchor": "bottom"}
+"""A legend above the title of the axis, where it covers neither that nor dates nor strip."""
 
 
 def escape(text: str) -> str:
@@ -108,17 +113,48 @@ def overview_figure(view: ResultView, symbol: str | None) -> Figure:
 
 
 def equity_figure(view: ResultView) -> Figure:
-    """Return equity above drawdown."""
-    return overview_figure(view, None).update_layout(showlegend=False)
+    """Return equity, beside that of buying and holding, above drawdown."""
+    return overview_figure(view, None).update_layout(legend={**_ABOVE, "traceorder": "reversed"})
 
 
 def price_figure(
     view: ResultView, symbol: str, points_max: int = POINTS_MAX, trades_max: int = TRADES_MAX
 ) -> Figure:
-    """Return the price of an instrument with the entries and exits of its last trades."""
-    figure = Figure(price_traces(view, symbol, points_max, trades_max))
+    """Return the price of an instrument with the entries and exits of its last trades.
+
+    With more than `FEW` of them it opens on the last, with a strip below to move through the rest.
+    """
+    start = _opening(view, symbol)
+    figure = Figure(price_traces(view, symbol, points_max, trades_max, start))
     _label(figure, 1, symbol)
-    return _finish(figure, height=440)
+    _finish(figure, height=470)
+    figure.update_layout(legend=_ABOVE)
+    if start is not None:
+        _open_at(figure, start, int(view.bars[symbol].ts[0]), int(view.bars[symbol].ts[-1]))
+    return figure
+
+
+def _open_at(figure: Figure, start: int, first: int, last: int) -> None:
+    """Show a figure from a time on, and below it all of the line in a strip to move through."""
+    margin = (last - start) // 50
+    figure.layout.xaxis.range = [(start - margin) // NS_PER_MS, (last + margin) // NS_PER_MS]
+    figure.layout.xaxis.rangeslider = {
+        "range": [first // NS_PER_MS, (last + margin) // NS_PER_MS],
+        "yaxis": {"rangemode": "auto"},
+        "thickness": 0.1,
+        "bordercolor": PALETTE["grid"],
+        "borderwidth": 1,
+    }
+
+
+def _opening(view: ResultView, symbol: str) -> int | None:
+    """Return the time of the first of the last `FEW` entries, or None when there are no more."""
+    entries = [
+        trades.filter(pl.col("symbol") == symbol)["entry_time"].to_physical()
+        for trades in (view.trades, view.open_trades)
+    ]
+    times = pl.concat(entries).sort()
+    return int(times[-FEW]) if len(times) > FEW else None
 
 
 def gates_figure(funnel: Funnel) -> Figure:
@@ -132,25 +168,33 @@ def gates_figure(funnel: Funnel) -> Figure:
     ]
     figure = Figure(bars)
     figure.update_layout(barmode="stack", bargap=0.35, hovermode="y unified")
-    figure.update_yaxes(type="category", showgrid=False)
+    clear = "rgba(0,0,0,0)"  # unseen ticks keep the names off the bars
+    figure.update_yaxes(type="category", showgrid=False, ticks="outside", tickcolor=clear)
     _finish(figure, height=90 + 30 * max(1, len(names)), time_axis=False)
     figure.update_layout(legend={"y": 1.0, "yanchor": "bottom", "traceorder": "normal"})
     return figure
 
 
 def equity_traces(view: ResultView) -> list[Scatter]:
-    """Return the equity line."""
+    """Return the equity line, over that of buying and holding where there is one."""
     values = view.equity["equity"].to_numpy()
-    at = thin(values)
-    line = Scatter(
-        x=_ms(view.equity["time"])[at],
+    own = _curve(view.equity["time"], values, thin(values), "Equity", "gain")
+    held = view.buy_and_hold
+    if held is None:
+        return [own]
+    at = thin(held.equity, POINTS_MAX // 2)  # a line to compare with needs half the detail
+    return [_curve(times_of(held.ts), held.equity, at, "Buy and hold", "faint"), own]
+
+
+def _curve(time: pl.Series, values: Floats, at: Integers, name: str, role: str) -> Scatter:
+    return Scatter(
+        x=_ms(time)[at],
         y=values[at],
         mode="lines",
-        name="Equity",
-        line={"color": PALETTE["gain"], "width": 1.6},
-        hovertemplate="%{y:,.2f}<extra>equity</extra>",
+        name=name,
+        line={"color": PALETTE[role], "width": 1.4},
+        hovertemplate="%{y:,.2f}<extra>" + name.lower() + "</extra>",
     )
-    return [line]
 
 
 def drawdown_trace(view: ResultView) -> Scatter:
@@ -162,6 +206,7 @@ def drawdown_trace(view: ResultView) -> Scatter:
         y=values[at],
         mode="lines",
         name="Drawdown",
+        showlegend=False,
         line={"color": PALETTE["loss"], "width": 1},
         fill="tozeroy",
         fillcolor=PALETTE["fall"],
@@ -170,15 +215,19 @@ def drawdown_trace(view: ResultView) -> Scatter:
 
 
 def price_traces(
-    view: ResultView, symbol: str, points_max: int = POINTS_MAX, trades_max: int = TRADES_MAX
+    view: ResultView,
+    symbol: str,
+    points_max: int = POINTS_MAX,
+    trades_max: int = TRADES_MAX,
+    start: int | None = None,
 ) -> list[Scatter]:
     """Return the closes of an instrument and the markers of its last `trades_max` trades.
 
     Entries are triangles in the trade's direction; exits are circles where the trade gained and
-    crosses where it lost.
+    crosses where it lost. Half of the points are kept for what comes from `start` on.
     """
     bars = view.bars[symbol]
-    at = thin(bars.close, points_max)
+    at = _thin_around(bars, points_max, start)
     price = Scatter(
         x=(bars.ts[at] // NS_PER_MS).astype(np.float64),
         y=bars.close[at],
@@ -200,12 +249,22 @@ def price_traces(
     ]
 
 
+def _thin_around(bars: Bars, points_max: int, start: int | None) -> Integers:
+    """Return positions of closes that keep their shape, half of them from the time `start` on."""
+    row = 0 if start is None else max(0, int(np.searchsorted(bars.ts, start)) - 1)
+    if row == 0:
+        return thin(bars.close, points_max)
+    late = row + thin(bars.close[row:], points_max // 2)
+    return np.concatenate([thin(bars.close[:row], points_max - len(late)), late])
+
+
 def _entries(trades: pl.DataFrame, name: str, shape: str) -> Scatter:
     texts = [
-        f"{escape(strategy)}: {size} lots"
+        f"{escape(strategy)}: {size}"
         for strategy, size in trades.select("strategy", "entry_size").iter_rows()
     ]
-    return _markers(trades["entry_time"], trades["entry_price"], texts, name, shape, "ink")
+    what = "%{text} lots"
+    return _markers(trades["entry_time"], trades["entry_price"], texts, name, shape, "ink", what)
 
 
 def _exits(trades: pl.DataFrame, name: str, shape: str, role: str, money: str) -> Scatter:
@@ -214,11 +273,18 @@ def _exits(trades: pl.DataFrame, name: str, shape: str, role: str, money: str) -
         f"{escape(strategy)}: {side}, {reason}, {pnl:+,.2f} {escape(money)}"
         for strategy, side, reason, pnl in columns.iter_rows()
     ]
-    return _markers(trades["exit_time"], trades["exit_price"], texts, name, shape, role)
+    what = "%{text}"
+    return _markers(trades["exit_time"], trades["exit_price"], texts, name, shape, role, what)
 
 
 def _markers(
-    time: pl.Series, price: pl.Series, texts: Sequence[str], name: str, shape: str, role: str
+    time: pl.Series,
+    price: pl.Series,
+    texts: Sequence[str],
+    name: str,
+    shape: str,
+    role: str,
+    what: str,
 ) -> Scatter:
     return Scatter(
         x=_ms(time),
@@ -227,7 +293,7 @@ def _markers(
         name=name,
         text=texts,
         marker={"symbol": shape, "size": 8 if len(time) <= FEW else 5, "color": PALETTE[role]},
-        hovertemplate="%{y}<br>%{text}<extra>" + name.lower() + "</extra>",
+        hovertemplate=f"%{{y}}<br>{what}<extra>{name.lower()}</extra>",
     )
 
 

@@ -17,6 +17,7 @@ import polars as pl
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from onefold.views.figures import (
+    FEW,
     PALETTE,
     POINTS_MAX,
     TRADES_MAX,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 LAST_TRADES = 50
 ROWS_MAX = 100
+NAMES_MAX = 10
 PRICE_POINTS = 40_000
 """Points of price in the whole report; many instruments share them."""
 
@@ -68,9 +70,12 @@ def report_html(view: ResultView) -> str:
         subtitle=_subtitle(view),
         cards=key_cards(view),
         months=_months(view),
+        held=None if view.buy_and_hold is None else view.buy_and_hold.metrics,
+        beside=_beside(view),
         figures=_figures(view),
         prices=_price_figures(view),
         trades_max=_trades_max(view),
+        few=FEW,
         by_strategy=_stat_rows(view.by_strategy),
         by_symbol=_stat_rows(view.by_symbol),
         funnel=view.funnel,
@@ -139,6 +144,30 @@ def _subtitle(view: ResultView) -> str:
 
 def _plural(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
+
+
+def _beside(view: ResultView) -> str:
+    """Return what buying and holding means here, and what it leaves out and why."""
+    held = view.buy_and_hold
+    if held is None:
+        return "There is no comparison: no instrument of this run can be bought and held."
+    names, left_out = held.metrics.instruments, held.metrics.left_out
+    what = _listed(names) if len(names) == 1 else f"equal shares of {_listed(names)}"
+    text = (
+        f"Buy and hold puts the starting cash into {what}, each at its first close, and keeps it: "
+        f"in {view.currency}, with multipliers and exchange rates, in fractions of a lot, without "
+        "leverage and without costs."
+    )
+    if not left_out:
+        return text
+    reasons = [f"{symbol} ({reason})" for symbol, reason in left_out.items()]
+    return f"{text} Left out: {_listed(reasons)}."
+
+
+def _listed(names: list[str]) -> str:
+    """Return names as text; of very many the first."""
+    more = len(names) - NAMES_MAX
+    return ", ".join(names[:NAMES_MAX]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _months(view: ResultView) -> list[dict[str, Any]]:

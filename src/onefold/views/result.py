@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from onefold.domain.columns import Bars, Floats, Integers
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import Instrument
+from onefold.views.buy_and_hold import BuyAndHold, Market, buy_and_hold
 from onefold.views.equity import Daily, daily, equity_frame, last_per_time, monthly_returns
 from onefold.views.frames import decisions_frame, fills_frame
 from onefold.views.gates import Funnel, funnel
@@ -36,7 +37,8 @@ class ResultView:
     of the fold, their indices referring to `instruments` and `strategies`; `gates` are the names of
     the gates in the order of the bits. `equity_ts` (nanoseconds UTC, in order) and `equity_values`
     (in the base `currency`) have one value per bar event; `cash` is the equity before the first.
-    `facts` is shown as it is: versions, hashes, counts of refused data.
+    `facts` is shown as it is: versions, hashes, counts of refused data. `market` is what buying and
+    holding needs besides.
     """
 
     instruments: tuple[Instrument, ...]
@@ -50,6 +52,7 @@ class ResultView:
     equity_ts: Integers
     equity_values: Floats
     facts: Mapping[str, object] = field(default_factory=dict)
+    market: Market = field(default_factory=Market)
     title: str = "Backtest"
 
     @property
@@ -110,6 +113,29 @@ class ResultView:
             fills=self.fill_rows,
             instruments=self.instruments,
         )
+
+    @cached_property
+    def buy_and_hold(self) -> BuyAndHold | None:
+        """Return what buying and holding would have made of the cash; None if nothing can be held.
+
+        See `views.buy_and_hold`.
+        """
+        return buy_and_hold(
+            self.equity_ts,
+            cash=self.cash,
+            currency=self.currency,
+            instruments=self.instruments,
+            bars=self.bars,
+            market=self.market,
+        )
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the metrics as plain values; those of buying and holding are `buy_and_hold`."""
+        held = self.buy_and_hold
+        return {
+            **self.metrics.as_dict(),
+            "buy_and_hold": None if held is None else held.metrics.as_dict(),
+        }
 
     @cached_property
     def by_strategy(self) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from onefold.domain.bounds import SECONDS_MAX
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import Instrument, instrument
 
@@ -61,7 +62,10 @@ def parse_interval(text: str) -> int:
             f"interval {text!r} is not a number and a unit: write 30s, 5m, 1h, 1d, 1w"
             f" or {IRREGULAR}"
         )
-    return int(match[1]) * _UNITS_S[match[2]] * SECOND_NS
+    seconds = int(match[1]) * _UNITS_S[match[2]]
+    if seconds > SECONDS_MAX:
+        raise ConfigError(f"interval {text!r} is longer than {SECONDS_MAX} seconds")
+    return seconds * SECOND_NS
 
 
 def interval_text(interval_ns: int) -> str:

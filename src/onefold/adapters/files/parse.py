@@ -36,6 +36,9 @@ from onefold.domain.sanitise import CODES, REASONS, Sanitised, Verdicts, detail,
 MODE_SHARE_MIN = 0.1
 """The least share of all steps that the most common one needs to be taken for the interval."""
 
+BACKWARDS_MIN = 2
+"""The least steps back in time that make it the order of the rows and not a slip."""
+
 
 @dataclass(frozen=True)
 class LoadedBars:
@@ -139,6 +142,7 @@ def _read_rows(columns: Columns, config: BarsConfig) -> _Rows:
     prices = columns.prices()
     times = read_times(columns.require("ts"), columns.numbers, config, columns.origin)
     notes: list[str] = []
+    _check_direction(times, columns)
     interval_ns = _interval(times, config, columns.origin, notes)
     if config.ts_is == "open":
         ts_open, ts = times.ts, times.ts + interval_ns
@@ -146,11 +150,25 @@ def _read_rows(columns: Columns, config: BarsConfig) -> _Rows:
         ts[:-1] = np.where(np.diff(ts_open) > 0, np.minimum(ts[:-1], ts_open[1:]), ts[:-1])
     else:
         ts_open, ts = times.ts - interval_ns, times.ts
+        # Nor does it begin before the last has ended: that day, and the last bar of a session.
+        ts_open[1:] = np.where(np.diff(ts) > 0, np.maximum(ts_open[1:], ts[:-1]), ts_open[1:])
     notes += prices.notes
     refused = np.where(times.refused > 0, times.refused, prices.refused).astype(np.int8)
     unlimited = np.full(len(ts), -1, np.int64)
     bars = Bars(ts, ts_open, *prices.sides, prices.volume, prices.bid, prices.ask, unlimited)
     return _Rows(columns.numbers, bars, refused, interval_ns, notes)
+
+
+def _check_direction(times: Times, columns: Columns) -> None:
+    """Raise `DataError` for rows that go back in time throughout."""
+    steps = np.diff(times.ts)
+    back = np.flatnonzero(steps < 0)
+    if len(back) >= BACKWARDS_MIN and not (steps > 0).any():
+        place = columns.origin.at(int(columns.numbers[back[0] + 1]))
+        raise DataError(
+            f"{place} is earlier than the row before, and so on to the end: the newest row is the "
+            "first; sort the rows, the oldest first"
+        )
 
 
 def _interval(times: Times, config: BarsConfig, origin: Origin, notes: list[str]) -> int:

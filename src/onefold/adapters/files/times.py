@@ -16,6 +16,7 @@ import polars as pl
 
 from onefold.adapters.files.config import BarsConfig
 from onefold.adapters.files.read import Origin
+from onefold.domain.bounds import TS_MAX
 from onefold.domain.columns import Integers
 from onefold.domain.errors import DataError
 from onefold.domain.sanitise import CODES, Verdicts
@@ -90,6 +91,13 @@ def _whole(column: pl.Series, rows: Integers, origin: Origin) -> pl.Series:
 
 def _from_epoch(column: pl.Series, config: BarsConfig, origin: Origin) -> pl.Series:
     unit = config.time_unit or _unit(column, origin)
+    values = column.drop_nulls().cast(pl.Int64).to_numpy()
+    limit = TS_MAX // _UNIT_NS[unit]
+    if len(values) and not -limit <= int(values.min()) <= int(values.max()) <= limit:
+        raise DataError(
+            f"{origin.name}, column {column.name!r}: {int(values.max())} {unit} is beyond the year "
+            "2116; set another time_unit: s, ms, us or ns"
+        )
     return (column.cast(pl.Int64) * _UNIT_NS[unit]).cast(pl.Datetime("ns", "UTC"))
 
 

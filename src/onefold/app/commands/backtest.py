@@ -13,7 +13,7 @@ from onefold.app.results import facts_of, new_folder, view_of, write_results
 from onefold.app.settings import load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
 from onefold.app.vet import vet
-from onefold.app.wiring import Wired
+from onefold.app.wiring import Wired, unfillable
 from onefold.sim.backtest import Run
 from onefold.sim.backtest import run as run_backtest
 from onefold.views.result import ResultView
@@ -31,7 +31,14 @@ def backtest(config: ConfigFile = Path("onefold.yaml"), json_: Json = False) -> 
     loaded = load_settings(config)
     wired = Wired(loaded)
     run = run_wired(wired)
-    view = view_of(wired.plan, wired.bars, run, facts=facts_of(wired, run), title=config.stem)
+    view = view_of(
+        wired.plan,
+        wired.bars,
+        run,
+        wired.actions,
+        facts=facts_of(wired, run),
+        title=config.stem,
+    )
     resolved = loaded.as_resolved()
     folder = new_folder(
         loaded.resolve(loaded.settings.paths.runs),
@@ -55,13 +62,18 @@ def run_wired(wired: Wired) -> Run:
 
 
 def refused_rows(wired: Wired) -> list[tuple[str, str]]:
-    """Return a line on the rows of data that were refused, where there were any."""
+    """Return lines on rows of data that were refused, and on bars that could fill nothing."""
     refused = [
         f"{symbol} {sum(loaded.counts.values()):,} of {loaded.rows:,}"
         for symbol, loaded in wired.bars_of.items()
         if loaded.counts
     ]
-    return [("refused rows of data", ", ".join(refused))] if refused else []
+    unknown = unfillable(wired.plan, wired.bars_of.values())
+    rows = [("refused rows of data", ", ".join(refused))] if refused else []
+    if unknown:
+        text = ", ".join(f"{symbol} {count:,}" for symbol, count in unknown.items())
+        rows.append(("bars of unknown volume", f"{text}: nothing filled"))
+    return rows
 
 
 def folder_name(wired: Wired) -> str:
@@ -77,5 +89,5 @@ def document(view: ResultView, run: Run, folder: Path) -> dict[str, Any]:
         "fingerprint": run.fingerprint,
         "folder": str(folder),
         "report": str(folder / "report.html"),
-        "metrics": view.metrics.as_dict(),
+        "metrics": view.numbers(),
     }

@@ -10,7 +10,7 @@ import typer
 from onefold.adapters.files import FileConfig, load
 from onefold.adapters.synthetic import SyntheticConfig, generate
 from onefold.app.group import new_app
-from onefold.app.output import Json, emit, progress, refuse, show, table
+from onefold.app.output import Json, emit, progress, refuse, say, show, table
 from onefold.app.settings import load_settings
 from onefold.app.vet import ROWS_MAX
 from onefold.app.wiring import Wired, read_source
@@ -70,6 +70,8 @@ def check(
             for c in document["checks"]
         ]
         show(table(("strategy", "data", "bars", "features", "verdict"), rows, text=5))
+        for case, finding in findings:
+            say(f"{case.name} on {case.data}: {finding}")
     try:
         raise_for([finding for _, finding in findings])
     except SignalError as error:

@@ -97,7 +97,14 @@ def _run(folder: Path) -> Shown:
     session = run_session(wired, journal).result()
     note("3/3 replay: from the journal alone")
     replayed = replay_with_progress(journal, recorded_recipe(started(journal)).plan())
-    view = view_of(wired.plan, wired.bars, batch, facts=facts_of(wired, batch), title="Demo")
+    view = view_of(
+        wired.plan,
+        wired.bars,
+        batch,
+        wired.actions,
+        facts=facts_of(wired, batch),
+        title="Demo",
+    )
     write_results(folder, view, wired.settings.as_written())
     fingerprints = {
         "backtest": batch.fingerprint,

@@ -95,7 +95,7 @@ def _print(one: Explanation) -> None:
     features = ", ".join(f"{name} {_number(value)}" for name, value in one.features.items())
     rows = [
         ("strategy", f"{one.strategy} on {one.instrument}"),
-        ("bar", f"{one.time}, close {one.close:g}"),
+        (one.after, f"{one.time}, close {_number(one.close)}"),
         ("features", features or "none"),
         ("wants", one.wants),
         ("holds", f"{one.held_lots} lots"),

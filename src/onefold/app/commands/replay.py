@@ -11,7 +11,7 @@ from onefold.app.group import new_app
 from onefold.app.output import Json, emit, note, progress, show
 from onefold.app.summary import facts_table
 from onefold.app.wiring import build, recorded_recipe
-from onefold.domain.records import Bar, SessionStart
+from onefold.domain.records import SessionStart
 from onefold.engine.replay import Replayed, started
 from onefold.engine.replay import replay as replay_journal
 from onefold.sim.plan import Plan
@@ -66,7 +66,7 @@ def replay_with_progress(folder: Path, plan: Plan) -> Replayed:
     with progress("replay", None) as advance:
         seen = 0
 
-        def count(_session: Any, _bar: Bar, _signals: Any) -> None:
+        def count(_session: Any, _input: Any, _signals: Any) -> None:
             nonlocal seen
             seen += 1
             advance(seen)

@@ -59,7 +59,7 @@ def run(
         note(f"continuing after record {recorded} of {folder}")
     session = run_session(wired, folder, mode)
     result = session.result()
-    view = view_of(wired.plan, wired.bars, result, title=config.stem)
+    view = view_of(wired.plan, wired.bars, result, wired.actions, title=config.stem)
     end = head(folder)
     if json_:
         numbers = key_numbers(view)

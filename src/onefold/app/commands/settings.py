@@ -26,7 +26,9 @@ def settings(
     everything = setting_rows()
     rows = [r for r in everything if f"{r.path}.".startswith(f"{section}." if section else "")]
     if not rows:
-        hint = did_you_mean(section, {r.path for r in everything})
+        near = did_you_mean(section, {r.path for r in everything})
+        sections = {r.path.partition(".")[0] for r in everything}
+        hint = near if near.startswith("; did") else did_you_mean(section, sections)
         raise ConfigError(f"there is no setting {section!r}{hint}")
     if json_:
         emit([row._asdict() for row in rows])
