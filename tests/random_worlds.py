@@ -20,7 +20,9 @@ from support import (
     DAY_NS,
     MINUTE_NS,
     Input,
+    Patient,
     Scripted,
+    Table,
     World,
     account_of,
     at,
@@ -56,35 +58,47 @@ SIZINGS: tuple[dict[str, Any], ...] = (
 
 
 @st.composite
-def worlds(draw: st.DrawFn, *, rows: int = 50, busy: bool = True) -> World:
-    """Draw a world of one to three strategies on one to three instruments."""
-    symbols = draw(st.lists(st.sampled_from(sorted(POOL)), min_size=1, max_size=3, unique=True))
+def worlds(
+    draw: st.DrawFn,
+    *,
+    rows: int = 50,
+    busy: bool = True,
+    patient: bool = False,
+    instruments: int = 3,
+) -> World:
+    """Draw a world of one to three strategies on one to three instruments, or so many.
+
+    With `patient` the first of them needs its own position, and maybe others.
+    """
+    pool = st.sampled_from(sorted(POOL))
+    symbols = draw(st.lists(pool, min_size=1, max_size=instruments, unique=True))
     strategies = draw(st.integers(1, 3))
     sizings = [draw(st.sampled_from(SIZINGS)) for _ in range(strategies)]
     orders = [draw(st.sampled_from(["market", "market", "limit", "stop"])) for _ in sizings]
     step_ns = draw(st.sampled_from(STEPS))
     known_rate = draw(st.booleans())
     chance = random.Random(draw(st.integers(0, 2**32 - 1)))
-    instruments = [POOL[s] for s in symbols]
-    foreign = any(i.currency == "EUR" for i in instruments)
+    traded = [POOL[s] for s in symbols]
+    foreign = any(i.currency == "EUR" for i in traded)
     if foreign:
-        instruments.append(PAIR)
+        traded.append(PAIR)
     maker = Maker(chance, rows, step_ns)
     placed = {
         f"s{n}": (
-            maker.script(),
+            maker.script(Patient if patient and (n == 0 or chance.random() < 0.3) else Scripted),
             maker.rules(sizing, order),
             chance.sample(symbols, chance.randint(1, len(symbols))),
+            maker.own_gates(),
         )
         for n, (sizing, order) in enumerate(zip(sizings, orders, strict=True))
     }
-    bars = [b for i in instruments for b in maker.bars(i)]
+    bars = [b for i in traded for b in maker.bars(i)]
     return world(
         placed,
         bars,
         account=maker.account(),
-        instruments=instruments,
-        inputs=maker.inputs(instruments, tuple(placed)) if busy else [],
+        instruments=traded,
+        inputs=maker.inputs(traded, tuple(placed)) if busy else [],
         rates={"EUR": 1.1} if foreign and known_rate else {},
         rate_pairs={"EURUSD": "EUR"} if foreign else {},
         interval_ns=step_ns,
@@ -150,17 +164,29 @@ class Maker:
             steps = max(steps, 1)
         return steps * instrument.tick
 
-    def script(self) -> Scripted:
+    def table(self, *values: float) -> tuple[float, ...]:
+        """Return one of the values for every bar."""
+        return tuple(self.chance.choice(values) for _ in range(self.rows))
+
+    def own_gates(self) -> dict[str, Table]:
+        """Return up to two gates that pass most of the time, and now and then measure nothing."""
+        return {
+            f"g{n}": Table(
+                values=self.table(1.0, 1.0, 1.0, 2.0, math.nan),
+                start=at(0, self.step_ns),
+                step_ns=self.step_ns,
+                **{self.chance.choice(["at_most", "at_least"]): 1.0},
+            )
+            for n in range(self.chance.choice([0, 0, 0, 1, 2]))
+        }
+
+    def script(self, kind: type[Scripted] = Scripted) -> Scripted:
         """Return a strategy with random opinions that last a few bars."""
-        chance = self.chance
-
-        def table(*values: float) -> tuple[float, ...]:
-            return tuple(chance.choice(values) for _ in range(self.rows))
-
+        chance, table = self.chance, self.table
         sides: list[int] = []
         while len(sides) < self.rows:
             sides += [chance.choice([1, 1, -1, 0, 2])] * chance.randint(1, 4)
-        return Scripted(
+        return kind(
             side=tuple(sides[: self.rows]),
             confidence=table(0.5, 0.55, 0.7, 0.99, 1.0),
             score=table(0.1, 0.2, math.nan),

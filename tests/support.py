@@ -10,7 +10,7 @@ import datetime as dt
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from onefold.domain.records import (
 )
 from onefold.domain.rules import AccountRules, StrategyRules
 from onefold.domain.words import Mode
+from onefold.engine.backtest import backtest
 from onefold.engine.replay import replay
 from onefold.engine.session import Session
 from onefold.engine.simulate import simulate
@@ -39,9 +40,9 @@ from onefold.fold.build import new_state, roster
 from onefold.fold.codec import Inbox, Outbox
 from onefold.fold.state import Out
 from onefold.signals.feature import Feature
+from onefold.signals.gate import Gate
 from onefold.signals.signal import Columns
 from onefold.signals.strategy import Strategy
-from onefold.sim import backtest
 from onefold.sim.backtest import Run
 from onefold.sim.plan import Placement, Plan
 
@@ -269,6 +270,46 @@ class Scripted(Strategy):
         )
 
 
+class Patient(Scripted):
+    """Scripted, but it leaves what lies at a loss after some bars, and tells what it was told."""
+
+    needs_position: ClassVar[bool] = True
+    patience: int = 3
+
+    def predict_signal(self, x: Columns) -> Signals:
+        """Leave after `patience` bars at a loss; the score and the edge are what it holds."""
+        told = super().predict_signal(x)
+        loses = (x.close - x.entry_price) * x.position < 0.0
+        side = np.where(loses & (x.bars_held >= self.patience), FLAT, told.side)
+        return self.signal(
+            side,
+            confidence=told.confidence,
+            score=x.entry_price,
+            edge=0.01 + x.bars_held,
+            volatility=told.volatility,
+            trend=x.position,
+            barrier=told.barrier + 0.1 * x.bars_held,
+            price=told.price,
+        )
+
+
+class Table(Gate):
+    """A gate that reads its value from a table by the bar's time; see `Scripted`."""
+
+    values: tuple[float, ...]
+    start: int = at(0)
+    step_ns: int = MINUTE_NS
+
+    def extract_features(self) -> dict[str, Feature]:
+        """Return nothing: the time of the bar is enough."""
+        return {}
+
+    def measure(self, x: Columns) -> Any:
+        """Return what the table says of the bars' times."""
+        step = np.maximum(0, (x.ts - self.start) // self.step_ns)
+        return np.array(self.values)[np.minimum(step, len(self.values) - 1)]
+
+
 class World:
     """A plan, its bars by symbol, and its other inputs."""
 
@@ -282,7 +323,7 @@ class World:
 
     def run(self) -> Run:
         """Run the backtest."""
-        return backtest.run(self.plan, self.bars, self.inputs)
+        return backtest(self.plan, self.bars, self.inputs)
 
     def feed(self) -> list[Bar | Input]:
         """Return all inputs in the order in which a session gets them."""
@@ -316,8 +357,15 @@ def start_of() -> SessionStart:
     return SessionStart(START_NS, "simulate", "0", "test", "0", {})
 
 
+Placed = (
+    tuple[Strategy, StrategyRules, Sequence[str]]
+    | tuple[Strategy, StrategyRules, Sequence[str], Mapping[str, Gate]]
+)
+"""A strategy with its rules, its instruments and, where it has some, gates of its own."""
+
+
 def world(
-    strategies: Mapping[str, tuple[Strategy, StrategyRules, Sequence[str]]] | Strategy,
+    strategies: Mapping[str, Placed] | Strategy,
     bars: Iterable[Bar],
     *,
     rules: StrategyRules | None = None,
@@ -335,7 +383,10 @@ def world(
     plan = Plan(
         account or AccountRules(),
         tuple(instruments),
-        tuple(Placement(n, s, r, tuple(on)) for n, (s, r, on) in strategies.items()),
+        tuple(
+            Placement(name, strategy, rules, tuple(on), *own_gates)
+            for name, (strategy, rules, on, *own_gates) in strategies.items()
+        ),
         (interval_ns,) * len(instruments),
         rates or {},
         rate_pairs or {},

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
         StrategyRules,
         VolatilitySize,
     )
-    from onefold.signals.check import check_feature, check_strategy
+    from onefold.signals.check import check_feature, check_gate, check_strategy
     from onefold.signals.feature import Feature, col
+    from onefold.signals.gate import Gate
     from onefold.signals.indicators import ta
     from onefold.signals.registry import strategy
     from onefold.signals.signal import FLAT, HOLD, LONG, SHORT, choose
@@ -57,6 +58,7 @@ __all__ = [
     "Feature",
     "FixedSize",
     "FractionSize",
+    "Gate",
     "Gates",
     "Instrument",
     "Limits",
@@ -69,6 +71,7 @@ __all__ = [
     "VolatilitySize",
     "backtest",
     "check_feature",
+    "check_gate",
     "check_strategy",
     "choose",
     "col",
@@ -84,8 +87,8 @@ _RULES = (
 )  # fmt: skip
 
 _SIGNALS = (
-    "FLAT", "HOLD", "LONG", "SHORT", "Feature", "Strategy", "check_feature", "check_strategy",
-    "choose", "col", "higher", "strategy", "ta",
+    "FLAT", "HOLD", "LONG", "SHORT", "Feature", "Gate", "Strategy", "check_feature", "check_gate",
+    "check_strategy", "choose", "col", "higher", "strategy", "ta",
 )  # fmt: skip
 
 _HOMES = {

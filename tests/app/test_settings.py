@@ -58,6 +58,15 @@ def refused(text: str) -> str:
     return message.removeprefix("onefold.yaml: ")
 
 
+def test_another_kind_of_thing_takes_nothing_from_the_catalogue() -> None:
+    settings = load(
+        "data: { BTC: { path: x.csv } }\ninstruments: { BTC: { kind: crypto, lot: 0.001 } }\n"
+    )
+    coin = settings.instruments["BTC"]
+    assert CATALOG["BTC"].multiplier != 1.0  # the future of that name
+    assert (coin.multiplier, coin.commission, coin.lot) == (1.0, 0.0, 0.001)
+
+
 def test_everything_is_where_it_belongs() -> None:
     settings = load()
     assert settings.account.cash == 5000

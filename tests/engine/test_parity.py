@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onefold.domain.errors import DataError, ReplayMismatch
 from onefold.domain.records import Action, Bar, Command
 from onefold.domain.rules import StrategyRules
+from onefold.fold.gates import Gate
 from onefold.signals import strategies as built_in
 from onefold.sim.backtest import Run
 from random_worlds import worlds
@@ -56,13 +57,24 @@ def test_backtest_session_and_replay_are_equal(w: World) -> None:
     three_ways(w)
 
 
+@given(w=worlds(patient=True))
+@settings(max_examples=100, suppress_health_check=LARGE)
+def test_strategies_that_need_their_position_are_the_same_everywhere(w: World) -> None:
+    assert w.plan.needs_position
+    three_ways(w)
+
+
 @given(w=worlds(rows=100))
 @settings(max_examples=20, suppress_health_check=LARGE)
 def test_the_same_inputs_twice_give_the_same_bits(w: World) -> None:
     same(w.run(), w.run())
 
 
-@given(w=worlds(rows=25), share_=st.floats(0, 1), torn=st.integers(0, 400))
+@given(
+    w=st.booleans().flatmap(lambda patient: worlds(rows=25, patient=patient)),
+    share_=st.floats(0, 1),
+    torn=st.integers(0, 400),
+)
 @settings(max_examples=80, suppress_health_check=LARGE)
 def test_a_restart_in_the_middle_ends_in_the_same_state(w: World, share_: float, torn: int) -> None:
     """Stopped after any input, or with the end of its journal lost, a session goes on as if not."""
@@ -79,16 +91,18 @@ def test_a_restart_in_the_middle_ends_in_the_same_state(w: World, share_: float,
         shutil.rmtree(folder)
 
 
-def test_random_worlds_do_trade() -> None:
+@pytest.mark.parametrize("patient", [False, True])
+def test_random_worlds_do_trade(patient: bool) -> None:
     """A property of worlds in which nothing happens would be no evidence."""
-    seen = {"fills": 0, "blocked": 0, "exits": 0, "partial": 0, "cancels": 0}
+    seen = {"fills": 0, "blocked": 0, "exits": 0, "partial": 0, "cancels": 0, "own": 0}
 
-    @given(w=worlds())
+    @given(w=worlds(patient=patient))
     @settings(max_examples=30, suppress_health_check=LARGE, derandomize=True, database=None)
     def count(w: World) -> None:
         out = w.run().outcome
         seen["fills"] += len(out.fills)
         seen["blocked"] += int((out.decisions["blocked"] != 0).sum())
+        seen["own"] += int((out.decisions["blocked"] == 1 << Gate.OWN).sum())
         seen["exits"] += int((out.decisions["purpose"] != 0).sum())
         seen["cancels"] += int(out.orders["cancel"].sum())
         _, fills_per_order = np.unique(out.fills["order"], return_counts=True)

@@ -177,7 +177,7 @@ def test_why_and_why_not(tmp_path: Path) -> None:
     told = explain(tmp_path, victim.plan(), len(decisions))
     assert told.decision is not None
     assert told.decision.id == len(decisions)
-    assert len(told.gates) == 34
+    assert len(told.gates) == 35
     assert set(told.features) >= {"fast", "slow"} or "z" in told.features
     with pytest.raises(ConfigError, match=f"from 1 to {len(decisions)}"):
         explain(tmp_path, victim.plan(), len(decisions) + 1)

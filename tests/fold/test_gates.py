@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fold.desks import CASH, TWO, entry, fixed, measured, quiet, round_trip
-from onefold.domain.records import Command, Decision, Mandate, Signal
+from onefold.domain.records import Command, Decision, Mandate, Refusal, Signal
 from onefold.domain.words import CommandKind, Mode
 from onefold.fold.gates import GATE_NAMES, GATES, Gate
 from support import (
@@ -148,6 +148,11 @@ CASES = [
     Case("edge", 1.8, 2, lambda: with_edge(0.009), lambda: with_edge(0.01001)),
     Case("edge", 1.0, 2,  # ten basis points and two ticks of a cent on 100, both ways
          lambda: with_edge(0.0024, slippage_ticks=2), lambda: with_edge(0.00481, slippage_ticks=2)),
+    Case(
+        "own", 2, 0,
+        lambda: entry(quiet(), refused=[Refusal("calm", None, 1.0), Refusal("late", 3.0, 2.0)]),
+        lambda: entry(quiet(), refused=[]),
+    ),
     Case("rearm", 1, 0, after_target, lambda: after_target(FLAT)),
     Case("cool_down", 60, 120, lambda: cooled(60), lambda: cooled(120)),
     Case(
@@ -307,21 +312,33 @@ def worst_of_all() -> Desk:
 
 def test_exits_pass_whatever_holds_back_entries() -> None:
     desk = worst_of_all()
-    (left,) = desk.signal(1, FLAT, confidence=0.0, unready=3, trend=99.0)
+    no = [Refusal("calm", 2.0, 1.0)]
+    (left,) = desk.signal(1, FLAT, confidence=0.0, unready=3, trend=99.0, refused=no)
     assert (left.blocked, left.purpose, left.qty) == ([], "signal", 100)
     assert [o.side for o in desk.orders] == [-1]
     # The same situation holds an entry back for many reasons, the first of which is the reason.
-    refused = desk.tell(Signal("ABC", "s0", at(1), LONG, confidence=0.0, unready=3, trend=99.0))[0]
+    wanted = Signal("ABC", "s0", at(1), LONG, confidence=0.0, unready=3, trend=99.0, refused=no)
+    (refused,) = desk.tell(wanted)
     bits = [GATE_NAMES.index(name) for name in refused.blocked]
     assert bits == sorted(bits)
     assert set(refused.blocked) == {
         "reconciled", "reduce_only", "warm_up", "session", "suppression", "confidence", "trend",
-        "edge", "orders_per_day", "open_orders", "daily_loss", "drawdown", "risk_budget",
+        "edge", "own", "orders_per_day", "open_orders", "daily_loss", "drawdown", "risk_budget",
         "position", "gross_exposure", "net_exposure", "message_rate",
     }  # fmt: skip
     assert len(refused.values) == len(refused.thresholds) == len(GATES)
     unmeasured = [n for n, v in zip(GATE_NAMES, refused.values, strict=True) if v is None]
     assert unmeasured == ["edge", "cool_down"]
+
+
+def test_an_exit_measures_no_gates_of_ones_own() -> None:
+    desk = Desk(fixed(10), instruments=TWO)
+    desk.hold(10)
+    desk.tell(bar(0, symbol="XYZ"))
+    (refused,) = desk.signal(0, instrument="XYZ", refused=[Refusal("calm", 2.0, 1.0)])
+    (left,) = desk.signal(0, FLAT, refused=[Refusal("calm", 2.0, 1.0)])
+    assert (refused.blocked, left.blocked) == (["own"], [])
+    assert (measured(refused, "own"), measured(left, "own")) == ((1.0, 0.0), (0.0, 0.0))
 
 
 def test_the_kill_switch_holds_back_exits_and_a_flatten_order_passes_it() -> None:

@@ -14,6 +14,7 @@ from onefold.signals import (
     strategies_from_source,
     strategy,
 )
+from onefold.signals.registry import instance_of, written_in
 
 from .markets import market
 
@@ -185,3 +186,28 @@ def test_abstract_helpers_in_a_file_are_no_strategies() -> None:
     kinds = strategies_from_source(FILE.replace("class RsiDip(Strategy)", helper), "dip.py")
     assert list(kinds) == ["rsi_dip"]
     assert issubclass(kinds["rsi_dip"], Strategy)
+
+
+GATES = """
+from onefold.signals import Gate
+
+class Open(Gate):
+    def extract_features(self): return {}
+    def measure(self, x): return x.close
+
+class Half(Gate):
+    def extract_features(self): return {}
+"""
+
+
+def test_gates_of_a_file_are_found_and_built() -> None:
+    written = written_in(GATES, "gates.py")
+    assert (list(written.strategies), list(written.gates)) == ([], ["open"])
+    made = instance_of(written.gates["open"], {"at_most": 5}, path="own_gates.x.params")
+    assert (made.kind, made.threshold, made.compares) == ("open", 5.0, "at most")
+    with pytest.raises(ConfigError, match=r"^own_gates\.x\.params: a gate needs a threshold"):
+        instance_of(written.gates["open"], {}, path="own_gates.x.params")
+    with pytest.raises(ConfigError, match="two gates have the kind 'open'"):
+        written_in(
+            GATES.replace("class Half(Gate):", "class Half(Open):\n    kind = 'open'"), "g.py"
+        )

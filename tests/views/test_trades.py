@@ -46,6 +46,18 @@ def test_a_split_that_leaves_less_than_a_lot_ends_the_trade() -> None:
     assert (trade["exit_reason"], trade["pnl"]) == ("split", 0.0)
 
 
+def test_the_gap_of_a_roll_is_neither_won_nor_lost_but_its_cost_is_paid() -> None:
+    closed, running = trades_of(
+        {"price": 100.0, "qty": 3, "fee": 1.0},
+        {"price": 5.0, "qty": 3, "fee": 4.0, "purpose": Purpose.ROLL},
+        {"price": 107.0, "qty": 2, "side": -1, "purpose": Purpose.TAKE},
+    )
+    assert closed.is_empty()
+    [trade] = running.to_dicts()
+    assert (trade["gross"], trade["fees"], trade["pnl"]) == (4.0, 5.0, -1.0)
+    assert (trade["entry_price"], trade["open_price"]) == (100.0, 105.0)
+
+
 def test_entry_and_exit_make_one_trade() -> None:
     closed, running = trades_of(
         {"price": 100.0, "qty": 2, "fee": 1.0, "score": 0.7},
@@ -183,7 +195,7 @@ FILLS = st.lists(
             "price": st.integers(-400, 4_000).map(lambda n: n / 8),
             "fee": st.integers(0, 40).map(lambda n: n / 4),
             "rate": st.sampled_from([0.5, 1.0, 1.25]),
-            "purpose": st.sampled_from([p for p in Purpose if p is not Purpose.SPLIT]),
+            "purpose": st.sampled_from([p for p in Purpose if p < Purpose.SPLIT]),
         }
     ),
     max_size=40,

@@ -25,14 +25,18 @@ from onefold.domain.instruments import instrument as catalogued
 from onefold.domain.records import Action
 from onefold.domain.rules import AccountRules, StrategyRules
 from onefold.domain.sanitise import sanitise
+from onefold.engine.backtest import backtest as run_backtest
+from onefold.signals.gate import Gate
 from onefold.signals.strategy import Strategy
 from onefold.sim.backtest import Input
-from onefold.sim.backtest import run as run_backtest
 from onefold.sim.plan import Placement, Plan
 from onefold.views.result import ResultView
 
-Strategies = Strategy | Sequence[Strategy] | Mapping[str, Strategy | tuple[Strategy, StrategyRules]]
-"""One strategy, several, or names with strategies and, where they differ, their rules."""
+OwnGates = Mapping[str, Gate]
+Ruled = tuple[Strategy, StrategyRules] | tuple[Strategy, StrategyRules, OwnGates]
+Strategies = Strategy | Sequence[Strategy] | Mapping[str, Strategy | Ruled]
+"""One strategy, several, or names with strategies and, where they differ, their rules and gates of
+your own by name."""
 
 Source = Any
 """A polars or pandas frame, a path, columns by name, or `Bars`."""
@@ -128,10 +132,14 @@ def _placements(
         strategies = dict(named)
     placed = []
     for name, given in strategies.items():
-        strategy, own = given if isinstance(given, tuple) else (given, rules)
+        strategy, own, *more = given if isinstance(given, tuple) else (given, rules)
         if not isinstance(strategy, Strategy):
             raise ConfigError(f"strategy {name!r} is no Strategy but {type(strategy).__name__}")
-        placed.append(Placement(name, strategy, own, symbols))
+        gates = more[0] if more else {}
+        for gate_name, gate in gates.items():
+            if not isinstance(gate, Gate):
+                raise ConfigError(f"gate {gate_name!r} of {name!r} is no Gate but {gate!r}")
+        placed.append(Placement(name, strategy, own, symbols, gates))
     return placed
 
 

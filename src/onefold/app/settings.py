@@ -95,6 +95,26 @@ DataSource = Annotated[
 ]
 
 
+class OwnGateSettings(Rule):
+    """One gate of the user's own: where it is written, and its parameters."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    file: Path | None = Field(
+        None, description="The Python file with the gate; the strategy's own when left out."
+    )
+    class_: str | None = Field(
+        None, alias="class", description="Which gate of the file, when it has several."
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The gate's own parameters, and its threshold: at_most or at_least.",
+    )
+
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,31}$"
+
+
 class StrategySettings(StrategyRules):
     """One strategy: what it is, what it trades, and the rules it is under."""
 
@@ -111,6 +131,10 @@ class StrategySettings(StrategyRules):
     params: dict[str, Any] = Field(
         default_factory=dict, description="The strategy's own parameters."
     )
+    own_gates: dict[Annotated[str, Field(pattern=NAME_PATTERN)], OwnGateSettings] = Field(
+        default_factory=dict,
+        description="Gates of your own that may stop its entries, by a name of your choice.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> StrategySettings:
@@ -118,7 +142,14 @@ class StrategySettings(StrategyRules):
             raise ValueError("give either kind (one that comes with Onefold) or file (your own)")
         if self.class_ is not None and self.file is None:
             raise ValueError("class names a strategy of a file: give file as well")
+        for name, gate in self.own_gates.items():
+            if gate.file is None and self.file is None:
+                raise ValueError(f"own_gates.{name} needs the file in which the gate is written")
         return self
+
+    def gate_file(self, name: str) -> Path:
+        """Return the file of a gate of the user's own."""
+        return self.own_gates[name].file or self.file or Path()
 
     @property
     def rules(self) -> StrategyRules:
@@ -185,8 +216,8 @@ class Settings(Rule):
     data: dict[str, DataSource] = Field(
         default_factory=dict, description="Where each instrument's bars come from, by symbol."
     )
-    strategies: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], StrategySettings] = (
-        Field(default_factory=dict, description="What trades, by a name of your choice.")
+    strategies: dict[Annotated[str, Field(pattern=NAME_PATTERN)], StrategySettings] = Field(
+        default_factory=dict, description="What trades, by a name of your choice."
     )
     session: SessionSettings = Field(
         default_factory=SessionSettings, description="How `onefold run` runs and records."
@@ -258,6 +289,8 @@ def _facts(symbol: str, changes: Any) -> Any:
             f"currency){hint}"
         )
     base = CATALOG[symbol].model_dump() if symbol in CATALOG else {}
+    if changes.get("kind", base.get("kind")) != base.get("kind"):
+        base = {}  # another thing of the same name: a coin BTC is no future BTC
     return {**base, **changes, "symbol": symbol}
 
 
@@ -369,10 +402,13 @@ class Loaded(NamedTuple):
     def as_resolved(self) -> dict[str, Any]:
         """Return the settings as plain values that mean the same in a file of another folder."""
         written = self.settings.as_written()
-        for section, key in (("data", "path"), ("strategies", "file")):
-            for entry in written[section].values():
-                if entry.get(key) is not None:
-                    entry[key] = self._absolute(entry[key])
+        own_gates = [g for one in written["strategies"].values() for g in one["own_gates"].values()]
+        for entry, key in (
+            *((entry, "path") for entry in written["data"].values()),
+            *((entry, "file") for entry in (*written["strategies"].values(), *own_gates)),
+        ):
+            if entry.get(key) is not None:
+                entry[key] = self._absolute(entry[key])
         written["paths"] = {key: self._absolute(path) for key, path in written["paths"].items()}
         return written
 

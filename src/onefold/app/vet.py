@@ -1,4 +1,4 @@
-"""Prove a plan's strategies before they run, wherever they run.
+"""Prove a plan's strategies and gates before they run, wherever they run.
 
 What comes with Onefold is proved by its own tests. What a user wrote is proved here, on the run's
 own bars, before it makes its first decision: a backtest of a strategy that sees the future looks
@@ -16,7 +16,9 @@ from onefold.domain.columns import Bars
 from onefold.domain.errors import ConfigError
 from onefold.domain.instruments import Instrument
 from onefold.domain.rules import Exits
-from onefold.signals.check import check_strategy, raise_for
+from onefold.signals.check import findings_of, raise_for, some_held
+from onefold.signals.elementwise import Elementwise
+from onefold.signals.gate import Gate
 from onefold.signals.strategy import Strategy
 from onefold.sim.plan import Placement, Plan
 
@@ -25,11 +27,11 @@ ROWS_MAX = 2_000
 ROWS_BEYOND = 200
 """Bars after the warm-up that it wants to see."""
 
-_proved: set[tuple[type[Strategy], str]] = set()
+_proved: set[tuple[type[Elementwise], str]] = set()
 
 
 def vet(plan: Plan, bars: Mapping[str, Bars]) -> None:
-    """Refuse strategies that see the future or other rows, or whose exits cannot work.
+    """Refuse strategies and gates that see the future or other rows, and exits that cannot work.
 
     Raises `NotCausal`, `NotElementwise`, `SignalError`, `ConfigError`.
     """
@@ -39,25 +41,27 @@ def vet(plan: Plan, bars: Mapping[str, Bars]) -> None:
             sample = _enough(placement.strategy, bars[symbol], by_symbol[symbol])
             _prove(placement.strategy, sample)
             _check_barriers(placement, sample)
+            for gate in placement.own_gates.values():
+                _prove(gate, _enough(gate, bars[symbol], by_symbol[symbol]))
 
 
-def _enough(strategy: Strategy, bars: Bars, instrument: Instrument) -> Bars:
+def _enough(subject: Elementwise, bars: Bars, instrument: Instrument) -> Bars:
     """Return the first bars, or made ones where those are too few to prove anything."""
-    rows = max(ROWS_MAX, strategy.warm_up + ROWS_BEYOND)
-    if bars.rows >= strategy.warm_up + ROWS_BEYOND:
+    rows = max(ROWS_MAX, subject.warm_up + ROWS_BEYOND)
+    if bars.rows >= subject.warm_up + ROWS_BEYOND:
         return bars.slice(0, min(rows, bars.rows))
     always = instrument.model_copy(update={"calendar": "24/7"})
     return generate(SyntheticConfig(instrument=always, seed=1, bars=rows))
 
 
-def _prove(strategy: Strategy, bars: Bars) -> None:
-    """Check what a user wrote; the same strategy with the same parameters is checked once."""
-    parts = [type(strategy), *(type(feature) for feature in strategy.features.values())]
+def _prove(subject: Strategy | Gate, bars: Bars) -> None:
+    """Check what a user wrote; the same class with the same parameters is checked once."""
+    parts = [type(subject), *(type(feature) for feature in subject.features.values())]
     if all(part.__module__.startswith("onefold.") for part in parts):
         return
-    key = (type(strategy), strategy.model_dump_json())
+    key = (type(subject), subject.model_dump_json())
     if key not in _proved:
-        raise_for(check_strategy(strategy, bars))
+        raise_for(findings_of(subject, bars))
         _proved.add(key)
 
 
@@ -68,7 +72,8 @@ def _check_barriers(placement: Placement, bars: Bars) -> None:
         update={"max_bars": None, "session_close_s": None}
     ) == Exits(unit="barrier", resting=exits.resting):
         return
-    if np.isfinite(placement.strategy.batch(bars).barrier).any():
+    held = some_held(placement.strategy, bars)
+    if np.isfinite(placement.strategy.batch(bars, held=held).barrier).any():
         return
     hint = " (such as atr: 14)" if "atr" in type(placement.strategy).model_fields else ""
     raise ConfigError(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,7 +33,9 @@ from onefold.data import sample_path
 from onefold.domain.columns import Bars
 from onefold.domain.errors import ConfigError, DataError, JournalError, did_you_mean
 from onefold.domain.records import Action, SessionStart
-from onefold.signals.registry import STRATEGIES, build_strategy, strategies_from_source
+from onefold.signals.elementwise import Elementwise
+from onefold.signals.gate import Gate
+from onefold.signals.registry import STRATEGIES, Written, build_strategy, instance_of, written_in
 from onefold.signals.strategy import Strategy
 from onefold.sim.plan import Placement, Plan
 
@@ -59,12 +61,18 @@ class Recipe(NamedTuple):
         if not settings.strategies:
             raise ConfigError("strategies: there is none; add one")
         symbols = tuple(settings.data)
-        made = strategies_of(settings.strategies, self.sources)
+        made = made_of(settings.strategies, self.sources)
         return Plan(
             account=settings.account,
             instruments=tuple(settings.instruments[symbol] for symbol in symbols),
             placements=tuple(
-                Placement(name, made[name], one.rules, one.instruments or symbols)
+                Placement(
+                    name,
+                    made[name].strategy,
+                    one.rules,
+                    one.instruments or symbols,
+                    made[name].own_gates,
+                )
                 for name, one in settings.strategies.items()
             ),
             intervals_ns=tuple(self.intervals_ns[symbol] for symbol in symbols),
@@ -91,7 +99,14 @@ class Recipe(NamedTuple):
             for symbol in settings["data"]
         }
         decisive["strategies"] = {
-            name: {**one, "file": self.sources.get(one["file"])}
+            name: {
+                **one,
+                "file": self.sources.get(one["file"]),
+                "own_gates": {
+                    gate: {**facts, "file": self.sources.get(facts["file"])}
+                    for gate, facts in one["own_gates"].items()
+                },
+            }
             for name, one in settings["strategies"].items()
         }
         text = msgspec.json.encode(decisive)
@@ -113,7 +128,7 @@ class Wired:
     def _wire(self, loaded: Loaded) -> None:
         sources = read_sources(loaded)
         # Strategies are checked before data is read, which may take long.
-        strategies_of(self.settings.strategies, sources)
+        made_of(self.settings.strategies, sources)
         self.bars_of = {s: _load(loaded, s, source) for s, source in self.settings.data.items()}
         intervals = {symbol: bars.interval_ns for symbol, bars in self.bars_of.items()}
         self.recipe = Recipe(self.settings, intervals, sources)
@@ -191,47 +206,76 @@ def recorded_recipe(start: SessionStart) -> Recipe:
     return Recipe(settings, intervals, sources)
 
 
-def strategies_of(wanted: Mapping[str, StrategySettings], sources: Sources) -> dict[str, Strategy]:
+class Made(NamedTuple):
+    """A strategy, and the gates of the user's own that may stop it."""
+
+    strategy: Strategy
+    own_gates: dict[str, Gate]
+
+
+def made_of(wanted: Mapping[str, StrategySettings], sources: Sources) -> dict[str, Made]:
     """Return the strategies by their names. Raises ConfigError that begins with the path."""
-    kinds = {file: strategies_from_source(text, file) for file, text in sources.items()}
-    made = {}
-    for name, one in wanted.items():
-        path = f"strategies.{name}"
-        if one.file is None:
-            kind, known = one.kind or "", STRATEGIES
-            if kind not in known:
-                hint = did_you_mean(kind, known)
-                raise ConfigError(f"{path}.kind: there is no strategy {kind!r}{hint}")
-        else:
-            known = kinds[str(one.file)]
-            kind = _chosen(known, one, path)
-        made[name] = build_strategy(kind, one.params, path=f"{path}.params", kinds=known)
-    return made
+    files = {file: written_in(text, file) for file, text in sources.items()}
+    return {
+        name: Made(
+            _strategy(one, files, f"strategies.{name}"),
+            {gate: _own_gate(one, gate, files, f"strategies.{name}") for gate in one.own_gates},
+        )
+        for name, one in wanted.items()
+    }
 
 
-def _chosen(known: Mapping[str, type[Strategy]], one: StrategySettings, path: str) -> str:
-    """Return the kind of the strategy that is meant of those in a file."""
-    if one.class_ is None:
-        if len(known) > 1:
-            names = ", ".join(cls.__name__ for cls in known.values())
-            raise ConfigError(f"{path}.class: {one.file} has several strategies, name one: {names}")
-        return next(iter(known))
-    by_name = {cls.__name__: kind for kind, cls in known.items()}
-    if one.class_ not in by_name:
-        hint = did_you_mean(one.class_, by_name)
-        raise ConfigError(f"{path}.class: {one.file} has no strategy {one.class_!r}{hint}")
-    return by_name[one.class_]
+def _strategy(one: StrategySettings, files: Mapping[str, Written], path: str) -> Strategy:
+    if one.file is None:
+        kind, known = one.kind or "", STRATEGIES
+        if kind not in known:
+            hint = did_you_mean(kind, known)
+            raise ConfigError(f"{path}.kind: there is no strategy {kind!r}{hint}")
+        return build_strategy(kind, one.params, path=f"{path}.params")
+    cls = _chosen(files[str(one.file)].strategies, one.class_, one.file, path, "strategy")
+    return instance_of(cls, one.params, path=f"{path}.params")
+
+
+def _own_gate(one: StrategySettings, name: str, files: Mapping[str, Written], path: str) -> Gate:
+    wanted, file, path = one.own_gates[name], one.gate_file(name), f"{path}.own_gates.{name}"
+    cls = _chosen(files[str(file)].gates, wanted.class_, file, path, "gate")
+    return instance_of(cls, wanted.params, path=f"{path}.params")
+
+
+Kind = TypeVar("Kind", bound=Elementwise)
+
+
+def _chosen(
+    known: Mapping[str, type[Kind]], name: str | None, file: Path, path: str, what: str
+) -> type[Kind]:
+    """Return the class that is meant of those in a file."""
+    by_name = {cls.__name__: cls for cls in known.values()}
+    if name is None and len(by_name) == 1:
+        return next(iter(by_name.values()))
+    if not by_name:
+        raise ConfigError(f"{path}: {file} has no {what}")
+    if name is None:
+        several = "strategies" if what == "strategy" else "gates"
+        names = ", ".join(by_name)
+        raise ConfigError(f"{path}.class: {file} has several {several}, name one: {names}")
+    if name not in by_name:
+        hint = did_you_mean(name, by_name)
+        raise ConfigError(f"{path}.class: {file} has no {what} {name!r}{hint}")
+    return by_name[name]
 
 
 def read_sources(loaded: Loaded) -> dict[str, str]:
-    """Return the texts of all files with strategies. Raises ConfigError for one that is missing."""
-    texts = {}
+    """Return the texts of all files with strategies and gates.
+
+    Raises ConfigError for one that is missing.
+    """
+    files: dict[Path, str] = {}
     for name, one in loaded.settings.strategies.items():
         if one.file is not None:
-            texts[str(one.file)] = read_source(
-                loaded.resolve(one.file), f"strategies.{name}.file: "
-            )
-    return texts
+            files.setdefault(one.file, f"strategies.{name}.file: ")
+        for gate in one.own_gates:
+            files.setdefault(one.gate_file(gate), f"strategies.{name}.own_gates.{gate}.file: ")
+    return {str(file): read_source(loaded.resolve(file), where) for file, where in files.items()}
 
 
 def read_source(path: Path, where: str = "") -> str:

@@ -30,7 +30,7 @@ DECISION = np.dtype(
 )
 """A verdict: `blocked` is a bit mask over the gates, `reason` the first set bit or -1."""
 
-GATES = 34
+GATES = 35
 """The number of gates; `fold.gates` names them."""
 
 TRACE = np.dtype([("value", "f8", (GATES,)), ("threshold", "f8", (GATES,))])
@@ -105,6 +105,7 @@ EVENT = np.dtype(
         ("barrier", "f8"),
         ("price", "f8"),
         ("unready", "i8"),
+        ("refusals", "i8"),
         ("id", "i8"),
         ("order", "i8"),
         ("qty", "i8"),

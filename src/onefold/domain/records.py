@@ -20,7 +20,8 @@ class Bar(Record, frozen=True, tag="bar", omit_defaults=True, gc=False):
 
     `ts` is when it closed (and could be known), `ts_open` when it began. `bid` and `ask` are the
     touch at its open where known. `to_close_s` is the number of seconds until the session closes,
-    0 when it is closed, None where the instrument never closes.
+    0 when it is closed, None where the instrument never closes. A bar that is `late` came too late
+    to trade on, or was loaded for warm-up: features and positions see it, no strategy is asked.
     """
 
     instrument: str
@@ -34,6 +35,15 @@ class Bar(Record, frozen=True, tag="bar", omit_defaults=True, gc=False):
     bid: float | None = None
     ask: float | None = None
     to_close_s: int | None = None
+    late: bool = False
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """A gate of the user's own that says no to a signal: what it measured, and its threshold."""
+
+    gate: str
+    value: float | None
+    threshold: float
 
 
 class Signal(Record, frozen=True, tag="signal", omit_defaults=True, gc=False):
@@ -42,6 +52,7 @@ class Signal(Record, frozen=True, tag="signal", omit_defaults=True, gc=False):
     `side` as in `words.Side`. `edge` is the expected gain as a share of the price, `volatility`
     the yearly volatility as a share, `trend` a trend strength, `barrier` one unit of risk in price
     points, `price` a limit or stop price for the entry. `unready` counts features in warm-up.
+    `refused` lists the user's own gates that say no.
     """
 
     instrument: str
@@ -56,6 +67,7 @@ class Signal(Record, frozen=True, tag="signal", omit_defaults=True, gc=False):
     barrier: float | None = None
     price: float | None = None
     unready: int = 0
+    refused: list[Refusal] = []
 
 
 class Decision(Record, frozen=True, tag="decision", omit_defaults=True, gc=False):
@@ -110,7 +122,10 @@ class Cancel(Record, frozen=True, tag="cancel", omit_defaults=True, gc=False):
 
 
 class Fill(Record, frozen=True, tag="fill", omit_defaults=True, gc=False):
-    """A trade of one of our orders. `qty` is in lots and positive; `fee` in the currency."""
+    """A trade of one of our orders. `qty` is in lots and positive; `fee` in the currency.
+
+    `trade` is the venue's id for it, by which a real venue's fill is counted once.
+    """
 
     id: int
     order: int
@@ -121,6 +136,7 @@ class Fill(Record, frozen=True, tag="fill", omit_defaults=True, gc=False):
     qty: int
     price: float
     fee: float = 0.0
+    trade: str = ""
 
 
 class OrderNotice(Record, frozen=True, tag="notice", omit_defaults=True, gc=False):
@@ -134,7 +150,10 @@ class OrderNotice(Record, frozen=True, tag="notice", omit_defaults=True, gc=Fals
 
 
 class Command(Record, frozen=True, tag="command", omit_defaults=True, gc=False):
-    """An operator's order to the system; an empty scope means everything."""
+    """An operator's order to the system; an empty scope means everything.
+
+    `id` names the request that it came from, by which it is carried out once.
+    """
 
     ts: int
     command: str
@@ -142,6 +161,7 @@ class Command(Record, frozen=True, tag="command", omit_defaults=True, gc=False):
     instrument: str = ""
     reason: str = ""
     operator: str = ""
+    id: str = ""
 
 
 class Mandate(Record, frozen=True, tag="mandate", omit_defaults=True, gc=False):

@@ -34,8 +34,9 @@ class TimeInForce(IntEnum):
 class Purpose(IntEnum):
     """Why a decision was made; ENTRY opens or adds, all the others reduce.
 
-    SPLIT is no decision: it marks a row among the fills by which a split changed a position. Such
-    a row has the lots held after it, and the ratio as its price.
+    SPLIT and ROLL are no decisions: they mark rows among the fills by which a split or a roll
+    changed a position. Such a row has the lots held after it, and the ratio, or the gap between
+    the two contracts, as its price; that of a roll has its cost as the fee.
     """
 
     ENTRY = 0
@@ -48,6 +49,7 @@ class Purpose(IntEnum):
     RISK = 7
     COMMAND = 8
     SPLIT = 9
+    ROLL = 10
 
 
 class OrderState(IntEnum):

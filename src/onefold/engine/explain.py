@@ -18,6 +18,7 @@ from onefold.domain.words import Side
 from onefold.engine.replay import replay
 from onefold.engine.session import Input, Session
 from onefold.fold.gates import GATES
+from onefold.signals.gate import Measured
 from onefold.sim.plan import Plan
 
 _SIDES = {int(side): side.name.lower() for side in Side}
@@ -54,6 +55,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     decision: Decision | None = None
     signal: Signal | None = None
     gates: list[GateLine] = []
+    own_gates: list[GateLine] = []
 
 
 def explain(path: str | Path, plan: Plan, decision: int) -> Explanation:
@@ -132,6 +134,7 @@ def _explain(
         decision=decision,
         signal=signal,
         gates=[] if decision is None else _gates(decision),
+        own_gates=[_own_gate(one, decision) for one in session.measured(symbol, strategy)],
     )
 
 
@@ -158,6 +161,16 @@ def _gates(decision: Decision) -> list[GateLine]:
         rule = f"{gate.compares} {gate.against}"
         lines.append(GateLine(gate.name, gate.measures, value, threshold, rule, verdict))
     return lines
+
+
+def _own_gate(one: Measured, decision: Decision | None) -> GateLine:
+    """Return a gate of the user's own with its verdict; it holds back entries only."""
+    verdict = "passed" if one.passes else "blocked"
+    if decision is not None and decision.purpose != "entry" and not one.passes:
+        verdict = "waived"
+    value = None if np.isnan(one.value) else one.value
+    rule = f"{one.compares} {one.threshold:g}"
+    return GateLine(one.name, "a gate of your own", value, one.threshold, rule, verdict)
 
 
 def _conclusion(signal: Signal | None, decision: Decision | None, held: int) -> str:

@@ -8,7 +8,7 @@ goes on writing. So there is one way to start, and it checks all that was decide
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -23,8 +23,21 @@ ANSWER_KINDS = frozenset({"fill", "notice"})
 class Recorder:
     """Checks records against those that are there, then writes on."""
 
-    def __init__(self, entries: Iterator[Entry], journal: Journal | None) -> None:
-        """Check against `entries` first; `journal` is None where nothing may be written."""
+    def __init__(
+        self,
+        entries: Iterator[Entry],
+        journal: Journal | None,
+        *,
+        answers_are_inputs: bool = False,
+        seen: Callable[[Record], None] | None = None,
+    ) -> None:
+        """Check against `entries` first; `journal` is None where nothing may be written.
+
+        `answers_are_inputs` is for a real venue, which answers in its own time. `seen` is called
+        with every record, be it checked or written.
+        """
+        self._inputs = INPUT_KINDS | ANSWER_KINDS if answers_are_inputs else INPUT_KINDS
+        self._seen = seen
         self._entries = entries
         self._journal = journal
         self._encode = msgspec.json.Encoder().encode
@@ -33,6 +46,8 @@ class Recorder:
 
     def append(self, record: Record) -> None:
         """Check a record against the recorded one, or append it to the journal."""
+        if self._seen is not None:
+            self._seen(record)
         if self.next is None:
             if self._journal is not None:
                 self._journal.append(record)
@@ -57,7 +72,7 @@ class Recorder:
         """Return the recorded input that comes next, or None at the end."""
         if self.next is None:
             return None
-        if self.next.kind not in INPUT_KINDS:
+        if self.next.kind not in self._inputs:
             raise _mismatch(self.next, b"(nothing more comes of the inputs before)")
         return decode(self.next, AnyRecord)  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from onefold.domain.errors import JournalError
 from onefold.domain.records import SessionStart, Signal
 from onefold.engine.recorder import Recorder
-from onefold.engine.session import Input, RecordedVenue, Session
+from onefold.engine.session import Input, Outgoing, RecordedVenue, Session
 from onefold.journal import decode, read
 from onefold.sim.backtest import Run
 from onefold.sim.plan import Plan
@@ -56,8 +56,11 @@ def replay(
     the first record that differs, and `JournalDamaged` when the journal itself is not what was
     written.
     """
-    recorder = Recorder(read(path), None)
-    session = Session(plan, RecordedVenue(recorder), recorder, started(path))
+    start = started(path)
+    is_live = start.mode == "live"
+    recorder = Recorder(read(path), None, answers_are_inputs=is_live)
+    venue = Outgoing() if is_live else RecordedVenue(recorder)
+    session = Session(plan, venue, recorder, start)
     if seen is not None:
         session.watch(lambda record, signals: seen(session, record, signals))
     session.resume()

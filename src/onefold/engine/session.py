@@ -9,6 +9,7 @@ records first goes through all of them again (`Recorder`), so start and recovery
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from onefold.domain.records import (
     Order,
     OrderNotice,
     Quarantined,
+    Refusal,
     SessionStart,
     Signal,
 )
@@ -34,17 +36,30 @@ from onefold.domain.words import Mode
 from onefold.engine.recorder import Recorder
 from onefold.fold.codec import Inbox, Outbox
 from onefold.fold.state import Out, State
-from onefold.signals.signal import SignalRow
+from onefold.signals.gate import Measured
+from onefold.signals.signal import NOTHING_HELD, Held, SignalRow
+from onefold.signals.stream import SignalSetStream
 from onefold.sim.backtest import Run
 from onefold.sim.outcome import Collector, check_books
 from onefold.sim.plan import Plan
 
-Input = Bar | Quarantined | Action | Command | Mandate
+Input = Bar | Quarantined | Action | Command | Mandate | Fill | OrderNotice
+"""What a session takes. Fills and notices are inputs where a real venue answers in its own time; a
+simulated one answers when it is asked, and its answers stand in the journal after the question."""
+
 _NAN = float("nan")
 INPUTS_PER_COMMIT = 64
 """Inputs that are there at once and share a commit when nothing has to leave in between."""
 ROOM = 256
 """Rows of output that are collected before they are moved on."""
+
+
+class _Watched(NamedTuple):
+    """One instrument's strategies: their names, the rows of their sleeves, and their stream."""
+
+    strategies: list[str]
+    sleeves: list[int]
+    stream: SignalSetStream
 
 
 class Session:
@@ -79,16 +94,18 @@ class Session:
         self._collector = Collector()
         self._pending: list[Order | Cancel] = []
         self._fingerprints: list[int] = []
-        self._streams = {}
-        for symbol in self.names.symbols:
-            numbers, signals = plan.on(symbol)
-            strategies = [plan.placements[n].name for n in numbers]
-            self._streams[symbol] = (strategies, signals.stream())
+        self._watched = {symbol: self._watched_on(i) for i, symbol in enumerate(self.names.symbols)}
+        self._holdings = self.state.sleeves[["qty", "average", "bars_held"]]
         self._equity = self.state.account["equity"]
         self._fault = self.state.account["fault"]
         self._day_end = self.state.account["day_end_ts"]
         self._ts: list[int] = []
         self._curve: list[float] = []
+
+    def _watched_on(self, i: int) -> _Watched:
+        numbers, signals = self.plan.on(self.names.symbols[i])
+        sleeves = [n * len(self.names.symbols) + i for n in numbers]
+        return _Watched([self.plan.placements[n].name for n in numbers], sleeves, signals.stream())
 
     def watch(self, seen: Callable[[Input, list[Signal]], None]) -> None:
         """Call `seen` after each input that was folded, with its signals: a bar has some."""
@@ -121,7 +138,7 @@ class Session:
         for record in inputs:
             if wait is not None:
                 wait(record)
-            self._take(record)
+            self.take(record)
             if wait is not None:
                 self._recorder.flush()
             elif self.inputs % INPUTS_PER_COMMIT == 0:
@@ -130,10 +147,15 @@ class Session:
 
     def on(self, record: Input) -> None:
         """Take one input: record it, fold it, record what was decided, commit, send."""
-        self._take(record)
+        self.take(record)
+        self.commit()
+
+    def commit(self) -> None:
+        """Make everything that was taken durable."""
         self._recorder.commit()
 
-    def _take(self, record: Input) -> None:
+    def take(self, record: Input) -> None:
+        """Do all that `on` does but the last commit, which others may share."""
         if not self._started:
             self._begin(None)
         record = admitted(record)  # what is recorded must be read back as the same bytes
@@ -160,8 +182,12 @@ class Session:
             self._inbox.command(record)
         elif isinstance(record, Mandate):
             self._inbox.mandate(record)
-        elif record.instrument not in self._streams:
-            hint = did_you_mean(record.instrument, self._streams)
+        elif isinstance(record, Fill):
+            self._inbox.fill(record)
+        elif isinstance(record, OrderNotice):
+            self._inbox.notice(record)
+        elif record.instrument not in self._watched:
+            hint = did_you_mean(record.instrument, self._watched)
             raise DataError(f"the run has no instrument {record.instrument!r}{hint}")
 
     def result(self) -> Run:
@@ -177,8 +203,13 @@ class Session:
 
     def features(self, symbol: str, strategy: str) -> dict[str, float]:
         """Return the last values of the features of a strategy on an instrument."""
-        names, stream = self._streams[symbol]
+        names, _, stream = self._watched[symbol]
         return stream.features(names.index(strategy))
+
+    def measured(self, symbol: str, strategy: str) -> list[Measured]:
+        """Return what the user's own gates of a strategy last measured on an instrument."""
+        names, _, stream = self._watched[symbol]
+        return stream.measured(names.index(strategy))
 
     def _begin(self, recorded: SessionStart | None) -> None:
         """Record what runs; a recorded session must be the same in all but its time."""
@@ -200,6 +231,8 @@ class Session:
         self._hear(venue.range(bar))
         self._act()
         self._inbox.bar(bar)
+        if self._watched[bar.instrument].stream.needs_position:
+            self._fold()  # what they are told that they hold, they hold after this bar
         signals = self._signals(bar)
         self._fold()
         self._act()
@@ -209,7 +242,7 @@ class Session:
 
     def _signals(self, bar: Bar) -> list[Signal]:
         """Advance the instrument's features and record every strategy's signal."""
-        strategies, stream = self._streams[bar.instrument]
+        strategies, sleeves, stream = self._watched[bar.instrument]
         rows = stream.update(
             bar.ts,
             bar.ts_open,
@@ -221,16 +254,27 @@ class Session:
             _NAN if bar.bid is None else bar.bid,
             _NAN if bar.ask is None else bar.ask,
             -1 if bar.to_close_s is None else bar.to_close_s,
+            held=self._held(sleeves) if stream.needs_position else (),
         )
-        signals = []
-        for name, row in zip(strategies, rows, strict=True):
-            signal = _signal(bar, name, row)
+        signals: list[Signal] = []
+        if bar.late:
+            return signals
+        for n, (name, row) in enumerate(zip(strategies, rows, strict=True)):
+            signal = _signal(bar, name, row, stream.measured(n))
             self._recorder.append(signal)
             self._inbox.signal(signal)
             signals.append(signal)
         return signals
 
-    def _on_other(self, record: Action | Command | Mandate) -> None:
+    def _held(self, sleeves: list[int]) -> list[Held[float]]:
+        """Return what the books say that strategies hold."""
+        rows = (self._holdings[n].item() for n in sleeves)
+        return [
+            Held(float(qty), price, float(bars)) if qty else NOTHING_HELD
+            for qty, price, bars in rows
+        ]
+
+    def _on_other(self, record: Input) -> None:
         self._fold()
         if isinstance(record, Action):
             self._venue.restate(self.state)
@@ -298,13 +342,41 @@ class RecordedVenue:
         """Take the books over, of which a replay needs no copy."""
 
 
+class Outgoing:
+    """The session's venue where a real one answers in its own time: it only collects."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Order | Cancel] = []
+
+    def open(self, _bar: Bar) -> tuple[()]:
+        """Return nothing: a real venue does not wait for our bars."""
+        return ()
+
+    def range(self, _bar: Bar) -> tuple[()]:
+        """Return nothing: a real venue does not wait for our bars."""
+        return ()
+
+    def send(self, orders: Iterable[Order | Cancel]) -> tuple[()]:
+        """Keep instructions whose records are durable until they are taken."""
+        self._waiting.extend(orders)
+        return ()
+
+    def restate(self, _state: Any) -> None:
+        """Do nothing: a real venue knows the books."""
+
+    def take(self) -> list[Order | Cancel]:
+        """Return what waits to be sent, and forget it."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+
 def _as_input(record: AnyRecord) -> Input:
-    if isinstance(record, Bar | Quarantined | Action | Command | Mandate):
+    if isinstance(record, Input):
         return record
     raise ConfigError(f"a {type(record).__name__} is no input of a session")
 
 
-def _signal(bar: Bar, strategy: str, row: SignalRow) -> Signal:
+def _signal(bar: Bar, strategy: str, row: SignalRow, measured: list[Measured]) -> Signal:
     side, confidence, score, edge, volatility, trend, barrier, price, unready = row
     return Signal(
         bar.instrument,
@@ -319,4 +391,9 @@ def _signal(bar: Bar, strategy: str, row: SignalRow) -> Signal:
         barrier if barrier == barrier else None,  # noqa: PLR0124
         price if price == price else None,  # noqa: PLR0124
         unready,
+        [_refusal(one) for one in measured if not one.passes] if measured else [],
     )
+
+
+def _refusal(one: Measured) -> Refusal:
+    return Refusal(one.name, one.value if one.value == one.value else None, one.threshold)

@@ -38,7 +38,7 @@ from onefold.fold.state import (
 )
 
 _COMMAND = int(Purpose.COMMAND)
-_SPLIT = int(Purpose.SPLIT)
+_SPLIT, _ROLL = int(Purpose.SPLIT), int(Purpose.ROLL)
 
 
 @kernel_part
@@ -77,9 +77,9 @@ def action_nb(state: Rows, out: Rows, kind: int, i: int, c: int, value: float, t
     elif kind == ActionKind.FUNDING and instrument.qty != 0:
         paid = -instrument.qty * instrument.point * instrument.mark * value
     elif kind == ActionKind.ROLL:
-        paid = -_roll_nb(state, out, i, value, ts)
+        _roll_nb(state, out, i, value, ts)
         if not instrument.margined:
-            paid -= instrument.qty * instrument.point * value
+            paid = -instrument.qty * instrument.point * value
     elif kind == ActionKind.SPLIT:
         paid = _split_nb(state, out, i, value, ts)
     earned = kind == ActionKind.DIVIDEND or kind == ActionKind.FUNDING
@@ -110,23 +110,40 @@ def _shift_nb(state: Rows, i: int, factor: float, gap: float) -> None:
 
 
 @kernel_part
-def _roll_nb(state: Rows, out: Rows, i: int, gap: float, ts: int) -> float:
-    """Move to the next contract, whose price is `gap` higher; return the cost of two trades."""
-    instrument = instrument_of(state, i)
-    lots = abs(instrument.qty)
+def _roll_nb(state: Rows, out: Rows, i: int, gap: float, ts: int) -> None:
+    """Move to the next contract, whose price is `gap` higher, by two trades."""
+    account, instrument = account_of(state), instrument_of(state, i)
+    currency = currency_of(state, instrument.currency)
     old = abs(instrument.mark) * instrument.point
     _shift_nb(state, i, 1.0, gap)
+    cost = 0.0
+    if instrument.qty != 0:
+        new = abs(instrument.mark) * instrument.point
+        rate = instrument.commission_rate + instrument.slippage_rate
+        flat = instrument.commission + instrument.slippage_points * instrument.point
+        cost = abs(instrument.qty) * (2.0 * flat + (old + new) * rate)
+        currency.cash -= cost
+        account.fees += cost * currency.rate
     for s in range(state.strategies_rows):
         sleeve = sleeve_of(state, s, i)
         cancel_working_nb(state, out, s, i, ts, True)  # they are priced in the old contract
-        if strategy_of(state, s).resting and sleeve.qty != 0 and not sleeve.exiting:
+        if sleeve.qty == 0:
+            continue
+        _pay_roll_nb(state, out, s, i, ts, gap, cost * abs(sleeve.qty) / instrument.held_lots)
+        if strategy_of(state, s).resting and not sleeve.exiting:
             protect_nb(state, out, s, i, ts)
-    if lots == 0:
-        return 0.0
-    new = abs(instrument.mark) * instrument.point
-    rate = instrument.commission_rate + instrument.slippage_rate
-    flat = instrument.commission + instrument.slippage_points * instrument.point
-    return lots * (2.0 * flat + (old + new) * rate)
+
+
+@kernel_part
+def _pay_roll_nb(state: Rows, out: Rows, s: int, i: int, ts: int, gap: float, cost: float) -> None:
+    """Enter a strategy's share of what a roll costs in its books, and the roll among the fills."""
+    sleeve, strategy = sleeve_of(state, s, i), strategy_of(state, s)
+    rate = currency_of(state, instrument_of(state, i).currency).rate
+    sleeve.realised -= cost * rate
+    sleeve.trade_pnl -= cost * rate
+    strategy.realised -= cost * rate
+    side, lots = sign_nb(sleeve.qty), abs(sleeve.qty)
+    write_fill_nb(state, out, 0, 0, s, i, ts, side, lots, gap, cost, _ROLL, math.nan)
 
 
 @kernel_part

@@ -46,7 +46,7 @@ _NAN = math.nan
 _FORMAT = struct.Struct(
     "=" + "".join("q" if EVENT[name].kind == "i" else "d" for name in EVENT.fields or ())
 )
-_NO_OPINION = (0.0, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, 0)
+_NO_OPINION = (0.0, _NAN, _NAN, _NAN, _NAN, _NAN, _NAN, 0, 0)
 _SIGNAL, _BAR, _FILL = int(EventKind.SIGNAL), int(EventKind.BAR), int(EventKind.FILL)
 _PURPOSES = [p.name.lower() for p in Purpose]
 _ORDER_KINDS = [k.name.lower() for k in OrderKind]
@@ -90,7 +90,7 @@ class Inbox:
         strategy: int = -1,
         *,
         bar: tuple[float, float, float, int] = (_NAN, _NAN, _NAN, -1),
-        opinion: tuple[float, float, float, float, float, float, float, int] = _NO_OPINION,
+        opinion: tuple[float, float, float, float, float, float, float, int, int] = _NO_OPINION,
         order: tuple[int, int, int, float] = (0, 0, 0, 0.0),
         value: float = _NAN,
         version: int = 0,
@@ -148,6 +148,7 @@ class Inbox:
                 _number(s.barrier),
                 _number(s.price),
                 s.unready,
+                len(s.refused),
             ),
             side=s.side,
         )
@@ -159,7 +160,7 @@ class Inbox:
             fill.ts,
             self._instruments[fill.instrument],
             self._strategies[fill.strategy],
-            opinion=(0.0, _NAN, _NAN, _NAN, _NAN, _NAN, fill.price, 0),
+            opinion=(0.0, _NAN, _NAN, _NAN, _NAN, _NAN, fill.price, 0, 0),
             order=(fill.id, fill.order, fill.qty, fill.fee),
             side=fill.side,
         )

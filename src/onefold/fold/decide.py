@@ -42,7 +42,7 @@ def intend_nb(
     )
     intent.instrument, intent.strategy = i, s
     intent.side, intent.purpose, intent.kind = side, purpose, kind
-    intent.confidence, intent.unready = 1.0, 0.0
+    intent.confidence, intent.unready, intent.refusals = 1.0, 0.0, 0.0
     intent.score = sleeve_of(state, s, i).score
     intent.edge, intent.trend = math.nan, math.nan
 

@@ -44,29 +44,30 @@ class Gate(IntEnum):
     CONFIDENCE = 8
     TREND = 9
     EDGE = 10
-    REARM = 11
-    COOL_DOWN = 12
-    LOSS_STREAK = 13
-    REPEATED_EXECUTION = 14
-    DUPLICATE = 15
-    SIZE = 16
-    ORDERS_PER_DAY = 17
-    OPEN_POSITIONS = 18
-    OPEN_ORDERS = 19
-    DAILY_LOSS = 20
-    DRAWDOWN = 21
-    RISK_BUDGET = 22
-    POSITION = 23
-    GROSS_EXPOSURE = 24
-    NET_EXPOSURE = 25
-    PRICE_COLLAR = 26
-    ORDER_SIZE = 27
-    ORDER_VALUE = 28
-    MESSAGE_RATE = 29
-    SHORT_SELLING = 30
-    CASH = 31
-    INITIAL_MARGIN = 32
-    MAINTENANCE_MARGIN = 33
+    OWN = 11
+    REARM = 12
+    COOL_DOWN = 13
+    LOSS_STREAK = 14
+    REPEATED_EXECUTION = 15
+    DUPLICATE = 16
+    SIZE = 17
+    ORDERS_PER_DAY = 18
+    OPEN_POSITIONS = 19
+    OPEN_ORDERS = 20
+    DAILY_LOSS = 21
+    DRAWDOWN = 22
+    RISK_BUDGET = 23
+    POSITION = 24
+    GROSS_EXPOSURE = 25
+    NET_EXPOSURE = 26
+    PRICE_COLLAR = 27
+    ORDER_SIZE = 28
+    ORDER_VALUE = 29
+    MESSAGE_RATE = 30
+    SHORT_SELLING = 31
+    CASH = 32
+    INITIAL_MARGIN = 33
+    MAINTENANCE_MARGIN = 34
 
 
 class GateInfo(NamedTuple):
@@ -102,6 +103,7 @@ GATES: tuple[GateInfo, ...] = (
     GateInfo("confidence", "the signal's confidence", "at least", "conf_min"),
     GateInfo("trend", "the signal's trend strength", "at most", "trend_max"),
     GateInfo("edge", "expected edge / cost of a round trip", "at least", "edge_ratio_min"),
+    GateInfo("own", "user gates that say no", "at most", "0"),
     GateInfo("rearm", "1 while the signal has not changed since the last exit", "at most", "0"),
     GateInfo("cool_down", "seconds since the last exit", "at least", "cool_down_s"),
     GateInfo("loss_streak", "losing trades in a row", "below", "loss_streak_max"),
@@ -245,7 +247,7 @@ def _edge_ratio_nb(instrument: Rows, intent: Rows) -> float:
 
 @kernel_part
 def _opinion_nb(state: Rows, trace: Rows) -> int:
-    """Gates on the signal itself: confidence, trend filter, edge against cost."""
+    """Gates on the signal itself: confidence, trend filter, edge against cost, the user's own."""
     intent = intent_of(state)
     strategy = strategy_of(state, intent.strategy)
     sleeve = sleeve_of(state, intent.strategy, intent.instrument)
@@ -256,6 +258,7 @@ def _opinion_nb(state: Rows, trace: Rows) -> int:
         at_least_nb(trace, Gate.CONFIDENCE, intent.confidence, sleeve.conf_min)
         | at_most_nb(trace, Gate.TREND, intent.trend, strategy.trend_max)
         | at_least_nb(trace, Gate.EDGE, edge, strategy.edge_ratio_min)
+        | at_most_nb(trace, Gate.OWN, intent.refusals, 0.0)
     )
 
 

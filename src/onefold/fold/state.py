@@ -211,6 +211,7 @@ INTENT = np.dtype(
         ("edge", "f8"),
         ("trend", "f8"),
         ("unready", "f8"),
+        ("refusals", "f8"),
         ("instrument", "i8"),
         ("strategy", "i8"),
         ("side", "i8"),

@@ -133,12 +133,13 @@ def signal_nb(
     barrier: float,
     price: float,
     unready: int,
+    refusals: int,
 ) -> None:
     """Fold a strategy's opinion: leave what it no longer wants, enter what it wants."""
     if wants_change_nb(state, s, i, side):
         change_nb(
             state, out, s, i, ts, side, confidence, score, edge, volatility, trend, barrier, price,
-            unready,
+            unready, refusals,
         )  # fmt: skip
 
 
@@ -170,6 +171,7 @@ def change_nb(
     barrier: float,
     price: float,
     unready: int,
+    refusals: int,
 ) -> None:
     """Leave what the signal does not want any more, then enter what it wants."""
     sleeve = sleeve_of(state, s, i)
@@ -192,7 +194,7 @@ def change_nb(
         at = to_tick_nb(price, instrument_of(state, i).tick)
         qty = 0 if math.isnan(at) else qty
     intend_nb(state, s, i, ts, side, qty, at, _ENTRY, kind)
-    _opine_nb(state, s, confidence, score, edge, trend, barrier, unready)
+    _opine_nb(state, s, confidence, score, edge, trend, barrier, unready, refusals)
     enter_nb(state, out, barrier)
 
 
@@ -206,11 +208,13 @@ def _opine_nb(
     trend: float,
     barrier: float,
     unready: int,
+    refusals: int,
 ) -> None:
     """Add a signal's opinion to the intent; exits in unknown units count as not ready."""
     intent, strategy = intent_of(state), strategy_of(state, s)
     intent.confidence, intent.score = confidence, score
-    intent.edge, intent.trend, intent.unready = edge, trend, float(unready)
+    intent.edge, intent.trend = edge, trend
+    intent.unready, intent.refusals = float(unready), float(refusals)
     limits = min(strategy.stop, strategy.take, strategy.trail)
     if strategy.barrier_unit and limits < math.inf and not barrier > 0.0:
         intent.unready += 1.0
@@ -244,7 +248,7 @@ def step_nb(state: Rows, out: Rows, e: Rows) -> None:
     elif e.kind == EventKind.SIGNAL:
         signal_nb(
             state, out, e.strategy, e.instrument, e.ts, e.side, e.confidence, e.score, e.edge,
-            e.volatility, e.trend, e.barrier, e.price, e.unready,
+            e.volatility, e.trend, e.barrier, e.price, e.unready, e.refusals,
         )  # fmt: skip
     elif e.kind == EventKind.FILL:
         fill_nb(

@@ -1,7 +1,7 @@
 """Bars become features, and features become opinions: what a strategy wants of an instrument."""
 
 from onefold.signals.bars import BarBuilder, BarKind, bars_from_ticks
-from onefold.signals.check import Finding, check_feature, check_strategy, raise_for
+from onefold.signals.check import Finding, check_feature, check_gate, check_strategy, raise_for
 from onefold.signals.ensemble import Ensemble
 from onefold.signals.feature import (
     BarRow,
@@ -13,6 +13,7 @@ from onefold.signals.feature import (
     col,
     rows_of,
 )
+from onefold.signals.gate import Gate
 from onefold.signals.indicators import ta
 from onefold.signals.ours import (
     fracdiff,
@@ -36,7 +37,7 @@ from onefold.signals.registry import (
     strategies_from_source,
     strategy,
 )
-from onefold.signals.signal import FLAT, HOLD, LONG, SHORT, Columns, SignalRow, choose
+from onefold.signals.signal import FLAT, HOLD, LONG, SHORT, Columns, Held, SignalRow, choose
 from onefold.signals.strategies import RuleStrategy
 from onefold.signals.strategy import Strategy
 from onefold.signals.stream import SignalSet, SignalSetStream, SignalStream
@@ -60,6 +61,8 @@ __all__ = [
     "FeatureSetStream",
     "FeatureStream",
     "Finding",
+    "Gate",
+    "Held",
     "RuleStrategy",
     "SignalRow",
     "SignalSet",
@@ -70,6 +73,7 @@ __all__ = [
     "bars_from_ticks",
     "build_strategy",
     "check_feature",
+    "check_gate",
     "check_strategy",
     "choose",
     "col",

@@ -1,4 +1,4 @@
-"""Proof that features do not see the future and that strategies look at one row at a time.
+"""Proof that features do not see the future, and that strategies and gates look at one row alone.
 
 The built-in features are causal by construction; what a user writes is proved before it runs. The
 proof is by perturbation: change what comes after a bar, and the bar's value must not change by one
@@ -14,9 +14,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from onefold.domain.columns import Bars, Floats, Signals
+from onefold.domain.columns import Bars, Floats, Integers, Signals
 from onefold.domain.errors import DataError, NotCausal, NotElementwise, SignalError
+from onefold.signals.elementwise import Elementwise
 from onefold.signals.feature import Column, Feature, Node, rows_of
+from onefold.signals.gate import Gate
+from onefold.signals.signal import Held
 from onefold.signals.strategy import Strategy
 
 _ROWS_BEYOND = 32
@@ -28,7 +31,7 @@ Rule = Literal["stream", "future", "memory", "elementwise", "error"]
 
 
 class Finding(NamedTuple):
-    """One thing that a feature or a strategy does wrong, at the first row that shows it.
+    """One thing that a feature, a strategy or a gate does wrong, at the first row that shows it.
 
     `rule` is what was broken. `row` and `ts` are -1 where it concerns no row.
     """
@@ -70,19 +73,96 @@ def check_strategy(strategy: Strategy, bars: Bars, *, seed: int = 0) -> list[Fin
     """Return what is wrong with a strategy or its features, as far as these bars show it.
 
     Besides what `check_feature` proves of each feature: random rows, alone, shuffled and in part,
-    give the same signals as within the whole, and so does the stream.
+    give the same signals as within the whole, and so does the stream. One that needs its position
+    is told random ones.
     """
-    distinct = dict.fromkeys(strategy.features.values())
+    held = some_held(strategy, bars, seed)
+
+    def batch(some: Bars, values: dict[str, Floats], rows: Integers) -> dict[str, Any]:
+        own = None if held is None else Held(*(column[rows] for column in held))
+        return strategy.batch(some, values, own)._asdict()
+
+    def streamed() -> dict[str, Any]:
+        stream = strategy.stream()
+        told = (
+            [None] * bars.rows if held is None else [Held(*one) for one in zip(*held, strict=True)]
+        )
+        signals = [
+            stream.update(*row, held=own) for row, own in zip(rows_of(bars), told, strict=True)
+        ]
+        columns = zip(*signals, strict=True)
+        return dict(zip(Signals._fields, map(np.array, columns), strict=True))
+
+    return _check_rows(strategy, bars, seed, batch, streamed)
+
+
+def check_gate(gate: Gate, bars: Bars, *, seed: int = 0) -> list[Finding]:
+    """Return what is wrong with a gate or its features; proved is what `check_strategy` proves."""
+
+    def batch(some: Bars, values: dict[str, Floats], _: Integers) -> dict[str, Any]:
+        return {"measure": gate.batch(some, values)}
+
+    def streamed() -> dict[str, Any]:
+        stream = gate.stream()
+        return {"measure": np.array([stream.update(*row) for row in rows_of(bars)])}
+
+    return _check_rows(gate, bars, seed, batch, streamed)
+
+
+def findings_of(subject: Strategy | Gate, bars: Bars) -> list[Finding]:
+    """Return what is wrong with a strategy or a gate, as far as these bars show it."""
+    if isinstance(subject, Gate):
+        return check_gate(subject, bars)
+    return check_strategy(subject, bars)
+
+
+def some_held(strategy: Strategy, bars: Bars, seed: int = 0) -> Held[Floats] | None:
+    """Return random positions near the market for a strategy that needs its own, else None."""
+    if not strategy.needs_position:
+        return None
+    # Of other seeds than the order in which rows are evaluated.
+    lots, price, age = (_noise(seed + i, bars.rows) for i in (101, 102, 103))
+    position = np.floor(lots * 9.0) - 4.0
+    flat = position == 0.0
+    return Held(
+        position,
+        np.where(flat, np.nan, bars.close * (0.8 + 0.4 * price)),
+        np.where(flat, 0.0, 1.0 + np.floor(age * 40.0)),
+    )
+
+
+_Batch = Callable[[Bars, dict[str, Floats], Integers], dict[str, Any]]
+
+
+def _check_rows(
+    subject: Elementwise, bars: Bars, seed: int, batch: _Batch, streamed: Callable[[], Any]
+) -> list[Finding]:
+    """Return what is wrong with a function of rows: its features, other rows, its stream."""
+    distinct = dict.fromkeys(subject.features.values())
     findings = [f for feature in distinct for f in check_feature(feature, bars, seed=seed)]
     if any(finding.rule == "error" for finding in findings):
         return findings
     try:
-        whole = strategy.batch(bars)
-        checks = (_check_elementwise, _check_signal_stream)
-        found = (check(strategy, bars, whole, seed) for check in checks)
+        values = subject.feature_set.batch(bars)
+        whole = {
+            field: np.broadcast_to(column, bars.rows)
+            for field, column in batch(bars, values, np.arange(bars.rows)).items()
+        }
+        found = (
+            _check_elementwise(
+                subject,
+                bars,
+                whole,
+                seed,
+                lambda some, rows: batch(
+                    some, {name: column[rows] for name, column in values.items()}, rows
+                ),
+            ),
+            _check_row_stream(subject, bars, whole, streamed()),
+        )
         return [*findings, *(finding for finding in found if finding is not None)]
     except Exception as error:  # noqa: BLE001 - user code may raise anything
-        return [*findings, Finding("error", strategy.kind, -1, -1, _said(error))]
+        return [*findings, Finding("error", subject.kind, -1, -1, _said(error))]
 
 
 def raise_for(findings: Sequence[Finding]) -> None:
@@ -173,22 +253,25 @@ def _leaves(node: Node) -> set[str]:
     return {leaf for parent in node.inputs for leaf in _leaves(parent)}
 
 
-def _check_elementwise(strategy: Strategy, bars: Bars, whole: Signals, seed: int) -> Finding | None:
-    values = strategy.feature_set.batch(bars)
+def _check_elementwise(
+    subject: Elementwise,
+    bars: Bars,
+    whole: dict[str, Any],
+    seed: int,
+    part: Callable[[Bars, Integers], dict[str, Any]],
+) -> Finding | None:
     order = np.argsort(_noise(seed, bars.rows))
     singles = [order[i : i + 1] for i in range(_SUBSETS)]
     parts = [order[i :: i + 1] for i in range(_SUBSETS)]
     for rows in (*parts, *singles):
-        some = Bars._make(column[rows] for column in bars)
-        signals = strategy.batch(some, {name: column[rows] for name, column in values.items()})
-        for field in Signals._fields:
-            expected = np.broadcast_to(getattr(whole, field), bars.rows)[rows]
-            at = _first_difference(expected, getattr(signals, field))
+        got = part(Bars._make(column[rows] for column in bars), rows)
+        for field, expected in whole.items():
+            at = _first_difference(expected[rows], got[field])
             if at is not None:
                 row = int(rows[at])
                 return Finding(
                     "elementwise",
-                    strategy.kind,
+                    subject.kind,
                     row,
                     int(bars.ts[row]),
                     f"{field} of a row depends on which other rows are evaluated with it: use only "
@@ -197,19 +280,18 @@ def _check_elementwise(strategy: Strategy, bars: Bars, whole: Signals, seed: int
     return None
 
 
-def _check_signal_stream(strategy: Strategy, bars: Bars, whole: Signals, _: int) -> Finding | None:
-    stream = strategy.stream()
-    streamed = [stream.update(*row) for row in rows_of(bars)]
-    for i, field in enumerate(Signals._fields):
-        expected = np.broadcast_to(getattr(whole, field), bars.rows)
-        row = _first_difference(expected, np.array([signal[i] for signal in streamed]))
+def _check_row_stream(
+    subject: Elementwise, bars: Bars, whole: dict[str, Any], streamed: dict[str, Any]
+) -> Finding | None:
+    for field, expected in whole.items():
+        row = _first_difference(expected, streamed[field])
         if row is not None:
             return Finding(
                 "stream",
-                strategy.kind,
+                subject.kind,
                 row,
                 int(bars.ts[row]),
-                f"{field} is {expected[row]} in the batch and {streamed[row][i]} in the stream",
+                f"{field} is {expected[row]} in the batch and {streamed[field][row]} in the stream",
             )
     return None
 

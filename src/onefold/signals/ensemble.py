@@ -116,6 +116,11 @@ class Ensemble(Strategy):
     def _usable(self) -> Self:
         if self.weights is not None and len(self.weights) != len(self.members):
             raise ValueError(f"{len(self.members)} members need as many weights")
+        for member in self.members:
+            if member.needs_position:
+                raise ValueError(
+                    f"{member.kind} needs its own position, and a member of an ensemble has none"
+                )
         if self.threshold and self.method != "mean":
             raise ValueError("threshold has a meaning for method mean only")
         return self

@@ -1,4 +1,4 @@
-"""Strategies by name: those that come along, and those that a user wrote in a Python file.
+"""Strategies and gates by name: those that come along, and those that a user wrote in a file.
 
 A configuration names a kind and its parameters; whatever is wrong with them is said in one line,
 with the path and the nearest name.
@@ -10,12 +10,14 @@ import linecache
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from onefold.domain.errors import ConfigError, OnefoldError, did_you_mean
+from onefold.signals.elementwise import Elementwise
 from onefold.signals.ensemble import Ensemble
+from onefold.signals.gate import Gate
 from onefold.signals.strategies import (
     Breakout,
     Crossover,
@@ -28,6 +30,7 @@ from onefold.signals.strategies import (
 from onefold.signals.strategy import Strategy
 
 Kinds = Mapping[str, type[Strategy]]
+Made = TypeVar("Made", bound=Elementwise)
 
 STRATEGIES: Kinds = MappingProxyType(
     {
@@ -65,6 +68,15 @@ def build_strategy(
         raise ConfigError(
             f"{where}kind: there is no strategy {kind!r}{did_you_mean(str(kind), kinds)}"
         )
+    return instance_of(cls, parameters, path=path)
+
+
+def instance_of(cls: type[Made], parameters: Mapping[str, Any], *, path: str = "") -> Made:
+    """Return a strategy or a gate of a class with these parameters.
+
+    Raises ConfigError that begins with `path`, the place in the configuration.
+    """
+    where, kind = f"{path}." if path else "", cls.kind
     unknown = sorted(set(parameters) - set(cls.model_fields))
     if unknown:
         hint = did_you_mean(unknown[0], cls.model_fields)
@@ -96,11 +108,23 @@ def _explained(error: ValidationError, where: str) -> str:
     return "; ".join(said)
 
 
+class Written(NamedTuple):
+    """What a user wrote in one Python file, by kind."""
+
+    strategies: dict[str, type[Strategy]]
+    gates: dict[str, type[Gate]]
+
+
 def strategies_from_source(text: str, filename: str) -> dict[str, type[Strategy]]:
-    """Return the strategies that a Python file defines, by kind.
+    """Return the strategies that a Python file defines, by kind; as `written_in`."""
+    return written_in(text, filename).strategies
+
+
+def written_in(text: str, filename: str) -> Written:
+    """Return the strategies and gates that a Python file defines.
 
     The text is run as the file's would be. Raises ConfigError that names file and line where it
-    cannot be compiled or run, or where it defines no strategy.
+    cannot be compiled or run, or where it defines neither.
     """
     module = ModuleType("onefold_user_" + "".join(c if c.isalnum() else "_" for c in filename))
     module.__file__ = filename
@@ -121,24 +145,35 @@ def strategies_from_source(text: str, filename: str) -> dict[str, type[Strategy]
     return _defined(module, filename)
 
 
-def _defined(module: ModuleType, filename: str) -> dict[str, type[Strategy]]:
-    found: dict[str, type[Strategy]] = {}
-    for value in vars(module).values():
-        own = isinstance(value, type) and value.__module__ == module.__name__
-        if not own or not issubclass(value, Strategy) or value.__abstractmethods__:
-            continue
-        if value.kind in STRATEGIES:
+def _defined(module: ModuleType, filename: str) -> Written:
+    written = Written(
+        _own(module, filename, Strategy),  # type: ignore[type-abstract]  # only its heirs are made
+        _own(module, filename, Gate),  # type: ignore[type-abstract]
+    )
+    for kind, cls in written.strategies.items():
+        if kind in STRATEGIES:
             raise ConfigError(
-                f"{filename}: {value.__name__} has the kind {value.kind!r} of one that comes with "
+                f"{filename}: {cls.__name__} has the kind {kind!r} of one that comes with "
                 "Onefold: give it another"
             )
-        if value.kind in found and found[value.kind] is not value:
-            raise ConfigError(f"{filename}: two strategies have the kind {value.kind!r}")
-        found[value.kind] = value
-    if not found:
+    if not any(written):
         raise ConfigError(
             f"{filename}: defines no strategy; write a class that inherits onefold.signals.Strategy"
         )
+    return written
+
+
+def _own(module: ModuleType, filename: str, base: type[Made]) -> dict[str, type[Made]]:
+    """Return the complete classes of one base that a module itself defines, by kind."""
+    found: dict[str, type[Made]] = {}
+    for value in vars(module).values():
+        own = isinstance(value, type) and value.__module__ == module.__name__
+        if not own or not issubclass(value, base) or value.__abstractmethods__:
+            continue
+        if value.kind in found and found[value.kind] is not value:
+            what = "strategies" if base is Strategy else "gates"
+            raise ConfigError(f"{filename}: two {what} have the kind {value.kind!r}")
+        found[value.kind] = value
     return found
 
 

@@ -8,7 +8,7 @@ feature is unknown holds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ for _shared in (NOT_READY, UNKNOWN, CERTAIN):
     _shared.flags.writeable = False
 
 BAD_CONFIDENCE = "a confidence is a probability, between 0 and 1"
+NO_POSITION = (
+    "needs its own position, which follows from all that it said before: only a run knows it "
+    "(a backtest, a session), or give it as held"
+)
 
 FIELDS = ("confidence", "score", "edge", "volatility", "trend", "barrier", "price")
 
@@ -45,6 +49,24 @@ class SignalRow(NamedTuple):
     unready: int
 
 
+Number = TypeVar("Number")
+
+
+class Held(NamedTuple, Generic[Number]):
+    """What a strategy holds of an instrument once a bar is folded: one number each, or columns.
+
+    `position` is in signed lots; `entry_price` is their average price, NaN when there are none;
+    `bars_held` counts the bars since, with the one in which the first lot was filled.
+    """
+
+    position: Number
+    entry_price: Number
+    bars_held: Number
+
+
+NOTHING_HELD: Held[float] = Held(0.0, NAN, 0.0)
+
+
 class Columns:
     """What a strategy sees: its features by name, and the bars' columns; all of one length."""
 
@@ -55,6 +77,8 @@ class Columns:
         """Explain which names there are; only called for one that is missing."""
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in Held._fields:
+            raise SignalError(f"x has no column {name!r}: declare needs_position = True to have it")
         hint = did_you_mean(name, self.__dict__)
         raise SignalError(f"x has no column {name!r}: extract_features does not give it{hint}")
 

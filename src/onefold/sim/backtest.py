@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from onefold.domain.columns import Bars, Floats, Integers
+from onefold.domain.errors import ConfigError
 from onefold.domain.intake import admitted
 from onefold.domain.records import Action, Command, Mandate
 from onefold.domain.words import Mode
@@ -74,8 +75,15 @@ def run(
 
     `inputs` are splits, dividends, rolls, rates, commands and mandates; each comes after the bars
     that close at or before its time. `trace` keeps every gate's value of every decision.
-    `progress` is told the events done and their number. Raises `InvariantBroken`, `ConfigError`.
+    `progress` is told the events done and their number. A plan with a strategy that needs its own
+    position is none for columns: `engine.backtest` takes every plan. Raises `InvariantBroken`,
+    `ConfigError`.
     """
+    if plan.needs_position:
+        raise ConfigError(
+            f"strategy {plan.needs_position[0]!r} needs its own position, so its signals cannot be "
+            "made before the run: use onefold.engine.backtest.backtest, which goes event by event"
+        )
     market = bars if isinstance(bars, Market) else Market(plan.names.symbols, bars)
     tape = market.tape(plan)
     rows, at = _inputs(plan, inputs, market)

@@ -35,7 +35,7 @@ _BARS: tuple[tuple[str, type], ...] = (
 _SIGNALS: tuple[tuple[str, type], ...] = (
     ("side", np.int8), ("confidence", np.float64), ("score", np.float64), ("edge", np.float64),
     ("volatility", np.float64), ("trend", np.float64), ("barrier", np.float64),
-    ("price", np.float64),
+    ("price", np.float64), ("refusals", np.int16),
 )  # fmt: skip
 _TABLES = (*_EVENTS, *_BARS, *_SIGNALS)
 TAPE = root_dtype(
@@ -46,7 +46,7 @@ TAPE = root_dtype(
 (
     instrument_at, row_at, ts_at, ts_open_at, open_at, high_at, low_at, close_at, volume_at, bid_at,
     ask_at, to_close_at, side_at, confidence_at, score_at, edge_at, volatility_at, trend_at,
-    barrier_at, price_at,
+    barrier_at, price_at, refusals_at,
 ) = (entry_of(TAPE, name, kind) for name, kind in _TABLES)  # fmt: skip
 
 
@@ -139,6 +139,7 @@ def turn_nb(state: Rows, out: Rows, tape: Rows, s: int, i: int, r: int, side: in
         barrier_at(tape, s, r),
         price_at(tape, s, r),
         0,  # with a feature unknown the side is HOLD, which asks for no change
+        refusals_at(tape, s, r),
     )  # fmt: skip
 
 

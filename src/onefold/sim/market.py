@@ -7,13 +7,15 @@ the events, the joined columns, features that several plans ask for) is made her
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onefold.domain.columns import Bars, Integers, Signals
+from onefold.domain.convert import to_records
 from onefold.domain.errors import ConfigError
+from onefold.domain.records import Bar
 from onefold.domain.words import Side
 from onefold.fold.memory import Rows
 from onefold.signals import FeatureMemo
@@ -26,7 +28,7 @@ _OPINIONS = ("confidence", "score", "edge", "volatility", "trend", "barrier", "p
 
 ROWS_MAX, SYMBOLS_MAX = 2**31 - 1, 2**15 - 1
 
-_Sleeves = Mapping[tuple[int, int], Signals]
+_Sleeves = Mapping[tuple[int, int], Rows]
 
 
 class Market:
@@ -56,6 +58,17 @@ class Market:
         ts: Integers = self._columns["ts"]
         return ts if len(self._parts) == 1 else ts[self._row]
 
+    @property
+    def rows(self) -> int:
+        """Return the number of bars of all instruments."""
+        return int(self._starts[-1])
+
+    def records(self) -> Iterator[Bar]:
+        """Yield all bars in order of time, as a session takes them."""
+        streams = [to_records(*one) for one in zip(self._parts, self.symbols, strict=True)]
+        for i in self._instrument.tolist():
+            yield next(streams[i])
+
     def tape(self, plan: Plan) -> Tape:
         """Return the window as a plan's strategies see it: bars and signals in order of time."""
         if plan.names.symbols != self.symbols:
@@ -66,22 +79,28 @@ class Market:
     def _signals(self, plan: Plan) -> dict[str, Rows]:
         """Return every strategy's signals over all rows, HOLD where it does not trade."""
         sleeves: dict[tuple[int, int], Signals] = {}
+        refusals: dict[tuple[int, int], Rows] = {}
         for i, (part, memo) in enumerate(zip(self._parts, self._memos, strict=True)):
             numbers, strategies = plan.on(self.symbols[i])
-            for s, signals in zip(numbers, strategies.batch(part, memo), strict=True):
-                sleeves[s, i] = signals
+            for s, judged in zip(numbers, strategies.judged(part, memo), strict=True):
+                sleeves[s, i], refusals[s, i] = judged
         strategies_count = len(plan.placements)
         if len(sleeves) == 1 and strategies_count == len(self._parts) == 1:
-            (only,) = sleeves.values()
-            return {name: getattr(only, name) for name in ("side", *_OPINIONS)}
+            (only,), (refused,) = sleeves.values(), refusals.values()
+            opinions = {name: getattr(only, name) for name in ("side", *_OPINIONS)}
+            return {**opinions, "refusals": refused}
         side = np.full((strategies_count, self._starts[-1]), int(Side.HOLD), np.int8)
         self._lay(side, {key: signals.side for key, signals in sleeves.items()})
-        opinions = {name: self._opinions(name, sleeves, strategies_count) for name in _OPINIONS}
-        return {"side": side, **opinions}
+        fields = {
+            name: {key: getattr(signals, name) for key, signals in sleeves.items()}
+            for name in _OPINIONS
+        }
+        fields["refusals"] = refusals
+        tables = {name: self._table(each, strategies_count) for name, each in fields.items()}
+        return {"side": side, **tables}
 
-    def _opinions(self, name: str, sleeves: _Sleeves, strategies: int) -> Rows:
+    def _table(self, columns: _Sleeves, strategies: int) -> Rows:
         """Return one field of all signals: a value per row, or per strategy where that suffices."""
-        columns = {key: getattr(signals, name) for key, signals in sleeves.items()}
         constants: dict[int, set[float | str]] = {}
         for (s, _), value in {(s, id(c)): _constant(c) for (s, _), c in columns.items()}.items():
             constants.setdefault(s, set()).add(value)

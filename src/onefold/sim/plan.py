@@ -15,6 +15,7 @@ from onefold.domain.rules import AccountRules, StrategyRules
 from onefold.domain.words import Mode
 from onefold.fold.build import Roster, new_state, roster
 from onefold.fold.state import State
+from onefold.signals.gate import Gate
 from onefold.signals.strategy import Strategy
 from onefold.signals.stream import SignalSet
 from onefold.sim.venue import Book, new_book
@@ -22,12 +23,16 @@ from onefold.sim.venue import Book, new_book
 
 @dataclass(frozen=True)
 class Placement:
-    """One strategy under its name: the rules that apply to it, and the symbols that it trades."""
+    """One strategy under its name: the rules that apply to it, and the symbols that it trades.
+
+    `own_gates` are those that the user wrote, by the names that records call them.
+    """
 
     name: str
     strategy: Strategy
     rules: StrategyRules
     symbols: tuple[str, ...]
+    own_gates: Mapping[str, Gate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class Plan:
         """Return the symbols that a strategy may trade; others are there for their rates."""
         return frozenset(symbol for placement in self.placements for symbol in placement.symbols)
 
+    @property
+    def needs_position(self) -> tuple[str, ...]:
+        """Return the names of strategies that need their own position; they run by events only."""
+        return tuple(p.name for p in self.placements if p.strategy.needs_position)
+
     def state(self, mode: Mode) -> State:
         """Return the fold's state before anything happened."""
         return new_state(
@@ -101,7 +111,8 @@ class Plan:
         numbers = self._numbers.get(symbol, ())
         known = self._sets.get(numbers)
         if known is None:
-            known = SignalSet(self.placements[n].strategy for n in numbers)
+            placed = [self.placements[n] for n in numbers]
+            known = SignalSet((p.strategy for p in placed), [p.own_gates for p in placed])
             self._sets[numbers] = known
         return numbers, known
 

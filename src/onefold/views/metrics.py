@@ -109,7 +109,8 @@ def metrics(
     `ts` (nanoseconds UTC, in order) and `equity` (base currency) have one value per bar event;
     `cash` is the equity before the first; `fills` is an array of `layouts.FILL`.
     """
-    fills = fills[fills["purpose"] != Purpose.SPLIT]
+    fees = float(np.sum(fills["fee"] * fills["rate"]))
+    fills = fills[fills["purpose"] < Purpose.SPLIT]  # splits and rolls are no trades
     ts, equity = last_per_time(ts, equity)
     curve = daily(ts, equity, cash)
     fall = deepest_drawdown(curve, cash)
@@ -142,7 +143,7 @@ def metrics(
         worst_day_date=worst[1],
         exposure=exposure(ts, trades),
         turnover=turnover(curve, fills, instruments),
-        fees=float(np.sum(fills["fee"] * fills["rate"])),
+        fees=fees,
         fills=len(fills),
         open_trades=trades.open.height,
         trades=trade_stats(trades.closed),

@@ -7,7 +7,9 @@ at any time, so they cannot disagree with them.
 
 Money: prices are averages over the fills of a trade. Profit is made in the instrument's currency
 against the average cost of what is held, and turned into the base currency at the rate of the fill
-that realised it; each fee is turned at the rate of its own fill.
+that realised it; each fee is turned at the rate of its own fill. A roll to the next contract moves
+the cost by the gap between the two, so that the gap is neither won nor lost; prices stay those at
+which was traded.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ Rows = Any  # a structured array: numba gives its rows attributes that numpy's t
 TIME = pl.Datetime("ns", "UTC")
 PERCENT = 100.0
 
-_SPLIT = int(Purpose.SPLIT)
+_SPLIT, _ROLL = int(Purpose.SPLIT), int(Purpose.ROLL)
 
 TRADE = np.dtype(
     [
@@ -135,6 +137,14 @@ def _split_nb(trade: Rows, fill: Rows) -> None:
 
 
 @njit
+def _roll_nb(trade: Rows, fill: Rows) -> None:
+    """Move a running trade to the next contract: its cost moves with the price, and it pays."""
+    trade.cost += trade.position * fill.price
+    trade.pnl -= fill.fee * fill.rate
+    trade.fees += fill.fee * fill.rate
+
+
+@njit
 def round_trips_nb(fills: Rows, point_value: Rows, current: Rows, trades: Rows) -> int:
     """Fold fills into `trades` and return how many there are.
 
@@ -152,6 +162,10 @@ def round_trips_nb(fills: Rows, point_value: Rows, current: Rows, trades: Rows) 
             if row >= 0:
                 _split_nb(trades[row], fill)
                 current[sleeve] = row if trades[row].position else -1
+            continue
+        if fill.purpose == _ROLL:
+            if row >= 0:
+                _roll_nb(trades[row], fill)
             continue
         qty = fill.qty
         if row >= 0 and trades[row].side != fill.side:
@@ -214,9 +228,10 @@ def round_trips(
 def reconcile(trades: Trades, fills: Rows, instruments: Sequence[Instrument]) -> pl.DataFrame:
     """Compare the trades with the money that the fills moved, per instrument, in its currency.
 
-    `cash` is what the fills paid out and took in, without fees; `realised` the trades' profit
-    before fees; `held` the cost of what is still open. `difference` is `cash - realised + held`
-    and zero but for rounding; `fees_difference` is the same for the fees, in the base currency.
+    `cash` is what the fills and rolls paid out and took in, without fees; `realised` the trades'
+    profit before fees; `held` the cost of what is still open. `difference` is
+    `cash - realised + held` and zero but for rounding; `fees_difference` is the same for the fees,
+    in the base currency.
     """
     both = pl.concat(trades).with_columns(
         held=pl.when(pl.col("side") == "long").then(1).otherwise(-1)

@@ -14,8 +14,8 @@ from onefold.app.settings import load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
 from onefold.app.vet import vet
 from onefold.app.wiring import Wired, unfillable
+from onefold.engine.backtest import backtest as run_backtest
 from onefold.sim.backtest import Run
-from onefold.sim.backtest import run as run_backtest
 from onefold.views.result import ResultView
 
 app = new_app()

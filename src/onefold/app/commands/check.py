@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -18,9 +19,11 @@ from onefold.data import sample_path
 from onefold.domain.columns import Bars
 from onefold.domain.errors import SignalError
 from onefold.domain.instruments import Instrument, Kind
-from onefold.signals.check import Finding, check_strategy, raise_for
-from onefold.signals.registry import build_strategy, strategies_from_source
+from onefold.signals.check import Finding, findings_of, raise_for
+from onefold.signals.gate import Gate
+from onefold.signals.registry import instance_of, written_in
 from onefold.signals.strategy import Strategy
+from onefold.sim.plan import Placement
 
 app = new_app()
 
@@ -28,12 +31,17 @@ YAML = (".yaml", ".yml")
 
 
 class Case(NamedTuple):
-    """A strategy and the bars that it is checked on."""
+    """A strategy or a gate, and the bars that it is checked on."""
 
     name: str
-    strategy: Strategy
+    subject: Strategy | Gate
     data: str
     bars: Bars
+
+    @property
+    def role(self) -> str:
+        """Return what it is."""
+        return "gate" if isinstance(self.subject, Gate) else "strategy"
 
 
 @app.command()
@@ -50,7 +58,7 @@ def check(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Prove a file's features causal and its strategies elementwise.
+    """Prove a file's features causal, and its strategies and gates elementwise.
 
     Later bars are changed and removed, rows are evaluated alone and shuffled, and streams compared
     with batches; no bit may differ. A configuration's strategies are checked with their parameters
@@ -61,15 +69,15 @@ def check(
     findings: list[tuple[Case, Finding]] = []
     with progress("check", len(cases)) as advance:
         for done, case in enumerate(cases, start=1):
-            findings += [(case, x) for x in check_strategy(case.strategy, case.bars)]
+            findings += [(case, x) for x in findings_of(case.subject, case.bars)]
             advance(done)
     document = _document(file, cases, findings)
     if not json_:
         rows = [
-            (c["strategy"], c["data"], c["bars"], c["features"], c["verdict"])
-            for c in document["checks"]
+            (case.role, case.name, c["data"], c["bars"], c["features"], c["verdict"])
+            for case, c in zip(cases, document["checks"], strict=True)
         ]
-        show(table(("strategy", "data", "bars", "features", "verdict"), rows, text=5))
+        show(table(("", "name", "data", "bars", "features", "verdict"), rows, text=6))
         for case, finding in findings:
             say(f"{case.name} on {case.data}: {finding}")
     try:
@@ -83,20 +91,33 @@ def check(
 def _configured(file: Path) -> list[Case]:
     wired = Wired(load_settings(file))
     return [
-        Case(one.name, one.strategy, symbol, wired.bars[symbol].slice(0, ROWS_MAX))
+        Case(name, subject, symbol, wired.bars[symbol].slice(0, ROWS_MAX))
         for one in wired.plan.placements
+        for name, subject in _subjects(one)
         for symbol in one.symbols
     ]
 
 
+def _subjects(one: Placement) -> Iterator[tuple[str, Strategy | Gate]]:
+    """Yield a strategy and its own gates with their names."""
+    yield one.name, one.strategy
+    for name, gate in one.own_gates.items():
+        yield f"{one.name}.{name}", gate
+
+
 def _written(file: Path, data: Path | None) -> list[Case]:
-    kinds = strategies_from_source(read_source(file), str(file))
-    made = {kind: build_strategy(kind, {}, path=kind, kinds=kinds) for kind in kinds}
-    return [
-        Case(kind, strategy, name, bars)
-        for kind, strategy in made.items()
-        for name, bars in _bars(data).items()
+    strategies, gates = written_in(read_source(file), str(file))
+    made: list[Strategy | Gate] = [
+        instance_of(cls, {}, path=kind) for kind, cls in strategies.items()
     ]
+    made += [instance_of(cls, _threshold(cls), path=kind) for kind, cls in gates.items()]
+    return [Case(one.kind, one, name, bars) for one in made for name, bars in _bars(data).items()]
+
+
+def _threshold(cls: type[Gate]) -> dict[str, float]:
+    """Return a threshold for a gate that has none by default: what it measures does not need it."""
+    own = any(cls.model_fields[name].default is not None for name in ("at_most", "at_least"))
+    return {} if own else {"at_most": 0.0}
 
 
 def _bars(data: Path | None) -> dict[str, Bars]:
@@ -118,10 +139,10 @@ def _document(
         own = [finding for one, finding in findings if one is case]
         checks.append(
             {
-                "strategy": case.name,
+                case.role: case.name,
                 "data": case.data,
                 "bars": case.bars.rows,
-                "features": len(case.strategy.features),
+                "features": len(case.subject.features),
                 "verdict": "proved" if not own else f"{len(own)} findings",
                 "findings": [{**finding._asdict(), "text": str(finding)} for finding in own],
             }

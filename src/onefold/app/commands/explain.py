@@ -113,7 +113,7 @@ def _print(one: Explanation) -> None:
             _number(g.threshold),
             f"{g.measures}: {g.passes_when}",
         )
-        for g in one.gates
+        for g in (*one.gates, *one.own_gates)
         if g.value is not None or g.threshold is not None
     ]
     if lines:
