@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# More than there are cores: many tests wait, for real sockets and processes.
+WORKERS ?= 4
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,14 +34,14 @@ $(READY): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || { \
 	    echo "Setting up $(VENV); this takes a minute the first time."; \
 	    $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet "uv>=0.9"; }
-	@$(BIN)/uv sync --frozen --quiet --python $(BIN)/python
+	@$(BIN)/uv sync --frozen --quiet --extra live --python $(BIN)/python
 	@touch $@
 
 demo: $(READY)
 	@$(BIN)/onefold demo $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

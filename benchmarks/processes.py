@@ -58,12 +58,22 @@ def command_figures(bounds: Bounds) -> Figures:
 
 def journal_figures(bounds: Bounds) -> Figures:
     """Return what ``benchmarks.w5_journal`` measured on the disk that holds ``.benchmarks``."""
+    return figures_of("W5", "benchmarks.w5_journal", bounds)
+
+
+def figures_of(work: str, module: str, bounds: Bounds) -> Figures:
+    """Return the figures in the line of JSON that a module prints."""
     HOME.mkdir(exist_ok=True)
-    run = execute([sys.executable, "-m", "benchmarks.w5_journal", str(HOME)], bounds)
+    run = execute([sys.executable, "-m", module, str(HOME)], bounds)
     line = json_line(run.output)
     if run.error or not line:
-        return Figures(problems=(f"W5: {run.error or 'it printed no line of JSON'}",))
+        return Figures(problems=(f"{work}: {run.error or 'it printed no line of JSON'}",))
     return Figures({name: float(value) for name, value in line.items() if is_number(value)})
+
+
+def live_figures(bounds: Bounds) -> Figures:
+    """Return what ``benchmarks.w6_live`` measured on the disk that holds ``.benchmarks``."""
+    return figures_of("W6", "benchmarks.w6_live", bounds)
 
 
 def is_number(value: object) -> bool:

@@ -253,6 +253,12 @@ def floors(summaries: Summaries, figures: Mapping[str, float]) -> list[Floor]:
             1.5,
             at_least=False,
         ),
+        Floor(
+            "Bar to order sent, p99 over a bare fdatasync, ms",
+            figures.get("send_p99_over_fdatasync_ms"),
+            2,
+            at_least=False,
+        ),
         Floor("onefold --help, s", figures.get("help_s"), 0.3, at_least=False),
         Floor("onefold demo cold, s", figures.get("demo_cold_s"), 20, at_least=False),
         Floor("onefold demo with caches, s", figures.get("demo_warm_s"), 8, at_least=False),

@@ -59,10 +59,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("bcktest",), "there is no command 'bcktest'; did you mean 'backtest'?"),
         (("journal", "verfy"), "there is no command 'verfy'; did you mean 'verify'?"),
-        (("xyz",), "there is no command 'xyz'; known: backtest, check, data"),
+        (("xyz",), "there is no command 'xyz'; known: adopt, backtest, check"),
         (("replay",), "see `onefold replay --help`"),
         (("replay", "--fast"), "no such option: --fast"),
-        (("run", "--mode", "live"), "invalid value for '--mode': 'live' is not"),
+        (("run", "--mode", "lve"), "invalid value for '--mode': 'lve' is not"),
     ],
 )
 def test_typos(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str) -> None:

@@ -48,7 +48,7 @@ def damaged(journal: Path, folder: Path) -> tuple[Path, int]:
     """Copy a journal with one digit of a close changed; return it and the line of the place."""
     copy = folder / "damaged"
     shutil.copytree(journal, copy)
-    (segment,) = copy.glob("*.jsonl")
+    segment = min(copy.glob("*.jsonl"))
     data = segment.read_bytes()
     at = data.index(b'"close":', len(data) // 2) + len(b'"close":')
     digit = b"2" if data[at : at + 1] != b"2" else b"3"

@@ -1,5 +1,6 @@
 """The outside world, one folder per venue or source, all of one shape.
 
-`config` has what a user may say, `parse` turns what the source sends into records (pure, tested on
-recorded payloads), `feed` yields them. Adapters never import each other; `pace` is for all of them.
+`config` has what a user may say, `http` and `stream` hold the client, `parse` turns what the source
+sends into records and reports (pure, tested on recorded payloads), `feed` yields bars and `venue`
+takes orders. Adapters never import each other; what they share stands beside them.
 """

@@ -46,21 +46,36 @@ def waiter(pace: Pace) -> Callable[[object], None] | None:
 
     Only bars are waited for; other events pass at once.
     """
+    delay_s = delays(pace)
+    if delay_s is None:
+        return None
+
+    def wait(event: object) -> None:
+        seconds = delay_s(event)
+        if seconds > 0:
+            pace.sleep(seconds)
+
+    return wait
+
+
+def delays(pace: Pace) -> Callable[[object], float] | None:
+    """Return what tells the seconds to wait before each event, or None when they are always 0."""
     if pace.speed is None and pace.seconds_per_bar is None:
         return None
     last_ts: int | None = None
 
-    def wait(event: object) -> None:
+    def delay_s(event: object) -> float:
         nonlocal last_ts
         if not isinstance(event, Bar):
-            return
+            return 0.0
+        before, last_ts = last_ts, event.ts
         if pace.seconds_per_bar is not None:
-            pace.sleep(pace.seconds_per_bar)
-        elif pace.speed is not None and last_ts is not None and event.ts > last_ts:
-            pace.sleep((event.ts - last_ts) / SECOND_NS / pace.speed)
-        last_ts = event.ts
+            return pace.seconds_per_bar
+        if pace.speed is None or before is None:
+            return 0.0
+        return max(event.ts - before, 0) / SECOND_NS / pace.speed
 
-    return wait
+    return delay_s
 
 
 def paced(events: Iterable[E], pace: Pace) -> Iterator[E]:

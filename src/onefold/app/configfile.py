@@ -8,12 +8,14 @@ that no variable can change the structure of the file.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from dotenv import dotenv_values
 
 from onefold.domain.errors import ConfigError, did_you_mean
 
@@ -173,3 +175,10 @@ def _replaced(match: re.Match[str], variables: Mapping[str, str], path: str) -> 
         f"{path}: the environment variable {name} is not set; "
         f"set it, put it into .env, or write ${{{name}:-default}}"
     )
+
+
+def environment() -> dict[str, str]:
+    """Return the environment with what `.env` in the working folder adds to it."""
+    file = Path(".env")
+    added = dotenv_values(file, encoding="utf-8-sig") if file.is_file() else {}
+    return {**{k: v for k, v in added.items() if v is not None}, **os.environ}

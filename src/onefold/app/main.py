@@ -49,11 +49,18 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("demo", "Backtest, simulate and replay the sample, and prove them identical."),
     "backtest": Command("backtest", "Run the strategies over all data and write a report."),
     "run": Command("run", "Run the strategies event by event, with a durable journal."),
+    "status": Command("status", "Tell what every account is doing."),
+    "stop": Command("stop", "End a running session in good order."),
+    "emergency-stop": Command("emergency_stop", "Stop trading at once, durably; or flatten too."),
+    "reduce-only": Command("reduce_only", "Allow only what makes positions smaller."),
+    "adopt": Command("adopt", "Put what the venue holds into the books of a strategy."),
+    "resume": Command("resume", "Turn a kill switch off and trade again, for a reason."),
     "replay": Command("replay", "Recompute every decision of a journal and compare bit for bit."),
     "explain": Command("explain", "Tell why a decision was made, or why nothing was traded."),
     "journal": Command("journal", "Verify and read a journal."),
     "check": Command("check", "Prove a file's features causal and its strategies elementwise."),
     "data": Command("data", "Judge market data before anyone trades on it."),
+    "fake-venue": Command("fake_venue", "Serve a rehearsal venue on this machine."),
     "settings": Command("settings", "List every setting with its type, default and meaning."),
 }
 """All commands, in the order in which one meets them."""

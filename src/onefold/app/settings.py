@@ -13,7 +13,6 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from dotenv import dotenv_values
 from pydantic import (
     ConfigDict,
     Discriminator,
@@ -28,8 +27,9 @@ from pydantic import (
 
 from onefold.adapters.files.config import FileConfig
 from onefold.adapters.synthetic.config import SyntheticConfig
-from onefold.app.configfile import parse_value, read_yaml, resolve
+from onefold.app.configfile import environment, parse_value, read_yaml, resolve
 from onefold.app.explained import explained, fields_of, is_model
+from onefold.app.live_settings import AccountSettings, FeedSettings
 from onefold.data import SAMPLES
 from onefold.domain.bounds import NUMBER_MAX, SECONDS_MAX
 from onefold.domain.errors import ConfigError, did_you_mean
@@ -40,13 +40,14 @@ PREFIX = "ONEFOLD_"
 OTHER_VARIABLES = (
     "ONEFOLD_CACHE_DIR",
     "ONEFOLD_SHARED_DATA",
-    "ONEFOLD_TEST_KILLS",
+    "ONEFOLD_SHARED_PAYLOADS",
     "ONEFOLD_WRITE_GOLDEN",
 )
 """Variables that are read elsewhere and are no settings: the folder of compiled code, and what the
-tests read."""
+tests read, besides all that begin with `TEST_PREFIX`."""
+TEST_PREFIX = "ONEFOLD_TEST_"
 
-SYMBOL_SECTIONS = ("instruments", "data", "rates", "rate_pairs")
+SYMBOL_SECTIONS = ("instruments", "data", "feeds", "rates", "rate_pairs")
 """Sections whose keys are symbols and currencies, so that their case matters."""
 
 
@@ -219,6 +220,15 @@ class Settings(Rule):
     strategies: dict[Annotated[str, Field(pattern=NAME_PATTERN)], StrategySettings] = Field(
         default_factory=dict, description="What trades, by a name of your choice."
     )
+    feeds: dict[str, FeedSettings] = Field(
+        default_factory=dict, description="Where bars come from in real time, by symbol."
+    )
+    accounts: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,11}$")], AccountSettings] = (
+        Field(
+            default_factory=dict,
+            description="Accounts that trade side by side, by name; without any, `account` alone.",
+        )
+    )
     session: SessionSettings = Field(
         default_factory=SessionSettings, description="How `onefold run` runs and records."
     )
@@ -230,13 +240,29 @@ class Settings(Rule):
     @classmethod
     def _complete_instruments(cls, raw: Any) -> Any:
         """Give every instrument with data its entry, so that all facts are in one place."""
-        if not isinstance(raw, dict) or not isinstance(raw.get("data", {}), dict):
+        if not isinstance(raw, dict):
+            return raw
+        sections = [raw.get(name, {}) for name in ("data", "feeds")]
+        if not all(map(_is_map, sections)):
             return raw
         given = raw.get("instruments", {})
         if not isinstance(given, dict):
             return raw
-        known: dict[str, Any] = {symbol: {} for symbol in raw.get("data", {}) if symbol in CATALOG}
+        known: dict[str, Any] = {s: {} for names in sections for s in names if s in CATALOG}
         return {**raw, "instruments": {**known, **given}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_accounts(cls, raw: Any) -> Any:
+        """Give every account what `account` says, where it says nothing itself."""
+        if not _is_map(raw) or not _is_map(raw.get("accounts", {})):
+            return raw
+        base = raw.get("account", {})
+        accounts = {
+            name: merged({**base, "name": name}, one) if _is_map(one) and _is_map(base) else one
+            for name, one in raw.get("accounts", {}).items()
+        }
+        return {**raw, "accounts": accounts}
 
     @field_validator("instruments", mode="before")
     @classmethod
@@ -254,11 +280,21 @@ class Settings(Rule):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
+        known = {**self.data, **self.feeds}
+        where = "has no entry in data" + (" or feeds" if self.feeds else "")
         for name, strategy in self.strategies.items():
             for symbol in strategy.instruments:
-                _check_symbol(f"strategies.{name}.instruments", symbol, self.data)
+                _check_symbol(f"strategies.{name}.instruments", symbol, known, where)
         for symbol in self.rate_pairs:
-            _check_symbol("rate_pairs", symbol, self.data)
+            _check_symbol("rate_pairs", symbol, known, where)
+        for symbol in self.feeds:
+            what = "is not in the catalogue: give its kind under instruments"
+            _check_symbol("feeds", symbol, self.instruments, what)
+        for name, account in self.accounts.items():
+            for wanted in account.strategies:
+                _check_symbol(
+                    f"accounts.{name}.strategies", wanted, self.strategies, "is not there"
+                )
         return self
 
     def as_written(self) -> dict[str, Any]:
@@ -313,9 +349,9 @@ def _with_instrument(symbol: str, options: Any, known: Mapping[str, Instrument])
     return {**options, "instrument": known[symbol]}
 
 
-def _check_symbol(path: str, symbol: str, data: Mapping[str, object]) -> None:
-    if symbol not in data:
-        raise ValueError(f"{path}: {symbol!r} has no entry in data{did_you_mean(symbol, data)}")
+def _check_symbol(path: str, symbol: str, known: Mapping[str, object], what: str) -> None:
+    if symbol not in known:
+        raise ValueError(f"{path}: {symbol!r} {what}{did_you_mean(symbol, known)}")
 
 
 def overrides(written: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
@@ -337,7 +373,7 @@ def overrides(written: Mapping[str, Any], variables: Mapping[str, str]) -> dict[
         elif "__" in name:
             hint = did_you_mean(section, fields)
             raise ConfigError(f"{variable}: there is no setting {section!r}{hint}")
-        elif variable.upper() not in OTHER_VARIABLES:
+        elif variable.upper() not in OTHER_VARIABLES and not variable.startswith(TEST_PREFIX):
             hint = did_you_mean(variable.upper(), _variables())
             raise ConfigError(f"{variable}: there is no such variable{hint}")
     return tree
@@ -382,11 +418,18 @@ def merged(below: Any, above: Any) -> Any:
     return {**below, **above, **both}
 
 
-def environment() -> dict[str, str]:
-    """Return the environment with what `.env` in the working folder adds to it."""
-    file = Path(".env")
-    added = dotenv_values(file, encoding="utf-8-sig") if file.is_file() else {}
-    return {**{k: v for k, v in added.items() if v is not None}, **os.environ}
+def accounts_of(settings: Settings) -> dict[str, AccountSettings]:
+    """Return the accounts by name; without `accounts` there is one, made of `account`."""
+    if settings.accounts:
+        return settings.accounts
+    rules = settings.account
+    return {rules.name: AccountSettings(**rules.model_dump())}
+
+
+def check_secrets(file: Path = Path(".env")) -> None:
+    """Raise `ConfigError` when others on this machine can read the file with the secrets."""
+    if os.name == "posix" and file.is_file() and file.stat().st_mode & 0o077:
+        raise ConfigError(f"{file} can be read by others: chmod 600 {file}")
 
 
 class Loaded(NamedTuple):
@@ -398,6 +441,10 @@ class Loaded(NamedTuple):
     def resolve(self, path: Path) -> Path:
         """Return a path of the settings as one that can be opened."""
         return self.path.parent / path.expanduser()
+
+    def account_folder(self, name: str) -> Path:
+        """Return where everything of an account's sessions lies."""
+        return self.resolve(self.settings.paths.journal) / name
 
     def as_resolved(self) -> dict[str, Any]:
         """Return the settings as plain values that mean the same in a file of another folder."""

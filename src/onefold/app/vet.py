@@ -33,22 +33,23 @@ _proved: set[tuple[type[Elementwise], str]] = set()
 def vet(plan: Plan, bars: Mapping[str, Bars]) -> None:
     """Refuse strategies and gates that see the future or other rows, and exits that cannot work.
 
-    Raises `NotCausal`, `NotElementwise`, `SignalError`, `ConfigError`.
+    Where there are no bars yet, as before a live session, made ones are used. Raises `NotCausal`,
+    `NotElementwise`, `SignalError`, `ConfigError`.
     """
     by_symbol = {one.symbol: one for one in plan.instruments}
     for placement in plan.placements:
         for symbol in placement.symbols[:1]:
-            sample = _enough(placement.strategy, bars[symbol], by_symbol[symbol])
+            sample = _enough(placement.strategy, bars.get(symbol), by_symbol[symbol])
             _prove(placement.strategy, sample)
             _check_barriers(placement, sample)
             for gate in placement.own_gates.values():
-                _prove(gate, _enough(gate, bars[symbol], by_symbol[symbol]))
+                _prove(gate, _enough(gate, bars.get(symbol), by_symbol[symbol]))
 
 
-def _enough(subject: Elementwise, bars: Bars, instrument: Instrument) -> Bars:
+def _enough(subject: Elementwise, bars: Bars | None, instrument: Instrument) -> Bars:
     """Return the first bars, or made ones where those are too few to prove anything."""
     rows = max(ROWS_MAX, subject.warm_up + ROWS_BEYOND)
-    if bars.rows >= subject.warm_up + ROWS_BEYOND:
+    if bars is not None and bars.rows >= subject.warm_up + ROWS_BEYOND:
         return bars.slice(0, min(rows, bars.rows))
     always = instrument.model_copy(update={"calendar": "24/7"})
     return generate(SyntheticConfig(instrument=always, seed=1, bars=rows))

@@ -56,11 +56,11 @@ class Recipe(NamedTuple):
     def plan(self) -> Plan:
         """Return the plan. Raises ConfigError for strategies that cannot be made."""
         settings = self.settings
-        if not settings.data:
+        if not self.intervals_ns:
             raise ConfigError("data: there is no instrument with data; add one")
         if not settings.strategies:
             raise ConfigError("strategies: there is none; add one")
-        symbols = tuple(settings.data)
+        symbols = tuple(self.intervals_ns)
         made = made_of(settings.strategies, self.sources)
         return Plan(
             account=settings.account,
@@ -96,7 +96,7 @@ class Recipe(NamedTuple):
         # The order of the data is the order of events at the same time, so it decides as well.
         decisive["instruments"] = {
             symbol: (settings["instruments"][symbol], self.intervals_ns[symbol])
-            for symbol in settings["data"]
+            for symbol in self.intervals_ns
         }
         decisive["strategies"] = {
             name: {
@@ -129,7 +129,7 @@ class Wired:
         sources = read_sources(loaded)
         # Strategies are checked before data is read, which may take long.
         made_of(self.settings.strategies, sources)
-        self.bars_of = {s: _load(loaded, s, source) for s, source in self.settings.data.items()}
+        self.bars_of = load_bars(loaded)
         intervals = {symbol: bars.interval_ns for symbol, bars in self.bars_of.items()}
         self.recipe = Recipe(self.settings, intervals, sources)
         self.plan = self.recipe.plan()
@@ -286,6 +286,11 @@ def read_source(path: Path, where: str = "") -> str:
         raise ConfigError(f"{where}{path} is not UTF-8 text: byte {error.start}") from None
     except OSError as error:
         raise ConfigError(f"{where}{path} cannot be read: {error.strerror}") from None
+
+
+def load_bars(loaded: Loaded) -> dict[str, LoadedBars]:
+    """Return all bars of a configuration by symbol. Raises ConfigError, DataError."""
+    return {s: _load(loaded, s, source) for s, source in loaded.settings.data.items()}
 
 
 def _load(loaded: Loaded, symbol: str, source: DataSource) -> LoadedBars:

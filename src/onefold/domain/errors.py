@@ -17,7 +17,11 @@ The command line prints it in one line and exits with the class's `exit_code`::
     │   ├── JournalHalted            6   a write or an fsync failed: no more records
     │   ├── JournalLocked            6   another process writes this journal
     │   └── NotJsonSafe              6   a value that JSON cannot carry (NaN, infinity)
-    └── ReplayMismatch               7   a recomputed record differs from the recorded one
+    ├── ReplayMismatch               7   a recomputed record differs from the recorded one
+    ├── InstanceRunning              9   another process trades this account
+    └── VenueError                   8   a venue or a source of data, over the network
+        ├── VenueRefused             8   it said no: nothing has happened
+        └── VenueUncertain           8   it did not answer, or not clearly: nobody knows
 """
 
 from __future__ import annotations
@@ -125,6 +129,33 @@ class ReplayMismatch(OnefoldError):
         self.place = place
         self.recorded = recorded
         self.recomputed = recomputed
+
+
+class InstanceRunning(OnefoldError):
+    """Another process trades this account; there is one at a time."""
+
+    exit_code = 9
+
+
+class VenueError(OnefoldError):
+    """A venue or a source of data did not do what it was asked."""
+
+    exit_code = 8
+
+
+class VenueRefused(VenueError):
+    """The venue said no, for certain: nothing has happened.
+
+    `retry_after_s` is how long it asks to be left alone, where it was asked too often.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class VenueUncertain(VenueError):
+    """No answer, or one that does not say what happened: it may have, and may still."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -18,10 +18,21 @@ from msgspec import inspect
 
 from onefold.domain.bounds import LOTS_MAX, NUMBER_MAX, RATIO_MAX, TS_MAX
 from onefold.domain.errors import DataError
-from onefold.domain.records import Action, Bar, Command, Fill, Mandate, OrderNotice, Quarantined
+from onefold.domain.records import (
+    Action,
+    Adoption,
+    Bar,
+    Command,
+    Fill,
+    Mandate,
+    OrderNotice,
+    Quarantined,
+)
 
-KINDS = (Bar, Quarantined, Action, Command, Mandate, Fill, OrderNotice)
-Given = TypeVar("Given", bound=Bar | Quarantined | Action | Command | Mandate | Fill | OrderNotice)
+KINDS = (Bar, Quarantined, Action, Adoption, Command, Mandate, Fill, OrderNotice)
+Given = TypeVar(
+    "Given", bound=Bar | Quarantined | Action | Adoption | Command | Mandate | Fill | OrderNotice
+)
 
 
 class _Numbers(NamedTuple):
@@ -73,6 +84,8 @@ def _check_size(record: Any) -> None:
     """Refuse what is within the bounds of its kind, but beyond those of its meaning."""
     if type(record) is Fill and not 0 < record.qty <= LOTS_MAX:
         raise _refused(record, f"qty must be 1 to {LOTS_MAX} lots, not {record.qty}")
+    if type(record) is Adoption and not 0 < abs(record.qty) <= LOTS_MAX:
+        raise _refused(record, f"qty must be 1 to {LOTS_MAX} lots either way, not {record.qty}")
     is_split = type(record) is Action and record.action == "split" and record.value > 0
     if is_split and not 1 / RATIO_MAX <= record.value <= RATIO_MAX:
         reason = f"the ratio of a split is at most {RATIO_MAX:,.0f} to 1, not {record.value:g}"

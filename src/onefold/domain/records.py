@@ -124,7 +124,8 @@ class Cancel(Record, frozen=True, tag="cancel", omit_defaults=True, gc=False):
 class Fill(Record, frozen=True, tag="fill", omit_defaults=True, gc=False):
     """A trade of one of our orders. `qty` is in lots and positive; `fee` in the currency.
 
-    `trade` is the venue's id for it, by which a real venue's fill is counted once.
+    `trade` is the venue's id for it, by which a real venue's fill is counted once. `in_kind` is a
+    fee that was taken out of what was bought, in units as the venue wrote it.
     """
 
     id: int
@@ -137,6 +138,7 @@ class Fill(Record, frozen=True, tag="fill", omit_defaults=True, gc=False):
     price: float
     fee: float = 0.0
     trade: str = ""
+    in_kind: str = ""
 
 
 class OrderNotice(Record, frozen=True, tag="notice", omit_defaults=True, gc=False):
@@ -186,6 +188,23 @@ class Action(Record, frozen=True, tag="action", omit_defaults=True, gc=False):
     currency: str = ""
 
 
+class Adoption(Record, frozen=True, tag="adoption", omit_defaults=True, gc=False):
+    """Lots that the venue holds and the books did not, put in by a person for a strategy.
+
+    `qty` is in signed lots, and what the books change by; `price` is what they are taken over at.
+    `trade` names the trade whose fee in kind took lots away, where no person but a fee did it.
+    """
+
+    ts: int
+    instrument: str
+    strategy: str
+    qty: int
+    price: float
+    reason: str = ""
+    operator: str = ""
+    trade: str = ""
+
+
 class Quarantined(Record, frozen=True, tag="quarantined", omit_defaults=True, gc=False):
     """A bar or a tick that was refused, and why."""
 
@@ -196,7 +215,10 @@ class Quarantined(Record, frozen=True, tag="quarantined", omit_defaults=True, gc
 
 
 class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=False):
-    """The first record of a run: what runs, on what, built from what."""
+    """The first record of a run: what runs, on what, built from what.
+
+    `modelled` says that orders go to a venue which confirms nothing, so that fills are simulated.
+    """
 
     ts: int
     mode: str
@@ -204,6 +226,7 @@ class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=Fa
     build: str
     config_hash: str
     config: dict[str, object]
+    modelled: bool = False
 
 
 AnyRecord = (
@@ -217,6 +240,7 @@ AnyRecord = (
     | Command
     | Mandate
     | Action
+    | Adoption
     | Quarantined
     | SessionStart
 )

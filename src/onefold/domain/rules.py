@@ -185,6 +185,12 @@ class Costs(Rule):
         le=1,
         description="Largest share of a bar's volume that all orders together take; needs volume.",
     )
+    latency_ms: float = Field(
+        0.0,
+        ge=0,
+        le=3_600_000,
+        description="Time until an order is at the venue; it meets nothing that began before.",
+    )
     at_touch: bool = Field(True, description="Use bid and ask where the data has them.")
 
 

@@ -36,7 +36,8 @@ class Purpose(IntEnum):
 
     SPLIT and ROLL are no decisions: they mark rows among the fills by which a split or a roll
     changed a position. Such a row has the lots held after it, and the ratio, or the gap between
-    the two contracts, as its price; that of a roll has its cost as the fee.
+    the two contracts, as its price; that of a roll has its cost as the fee. ADOPT marks lots that a
+    person has put into the books because the venue holds them.
     """
 
     ENTRY = 0
@@ -50,6 +51,7 @@ class Purpose(IntEnum):
     COMMAND = 8
     SPLIT = 9
     ROLL = 10
+    ADOPT = 11
 
 
 class OrderState(IntEnum):
@@ -129,3 +131,4 @@ class EventKind(IntEnum):
     MANDATE = 5
     ACTION = 6
     CLOCK = 7
+    ADOPTION = 8

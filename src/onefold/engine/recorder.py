@@ -16,7 +16,9 @@ from onefold.domain.errors import ReplayMismatch
 from onefold.domain.records import AnyRecord, Fill, OrderNotice, Record
 from onefold.journal import Entry, Journal, decode
 
-INPUT_KINDS = frozenset({"session", "bar", "quarantined", "command", "mandate", "action"})
+INPUT_KINDS = frozenset(
+    {"session", "bar", "quarantined", "command", "mandate", "action", "adoption"}
+)
 ANSWER_KINDS = frozenset({"fill", "notice"})
 
 

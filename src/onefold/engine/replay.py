@@ -57,9 +57,9 @@ def replay(
     written.
     """
     start = started(path)
-    is_live = start.mode == "live"
-    recorder = Recorder(read(path), None, answers_are_inputs=is_live)
-    venue = Outgoing() if is_live else RecordedVenue(recorder)
+    confirmed = start.mode == "live" and not start.modelled
+    recorder = Recorder(read(path), None, answers_are_inputs=confirmed)
+    venue = Outgoing() if confirmed else RecordedVenue(recorder)
     session = Session(plan, venue, recorder, start)
     if seen is not None:
         session.watch(lambda record, signals: seen(session, record, signals))

@@ -18,6 +18,7 @@ from onefold.domain.intake import admitted
 from onefold.domain.ports import Venue
 from onefold.domain.records import (
     Action,
+    Adoption,
     AnyRecord,
     Bar,
     Cancel,
@@ -43,7 +44,7 @@ from onefold.sim.backtest import Run
 from onefold.sim.outcome import Collector, check_books
 from onefold.sim.plan import Plan
 
-Input = Bar | Quarantined | Action | Command | Mandate | Fill | OrderNotice
+Input = Bar | Quarantined | Action | Adoption | Command | Mandate | Fill | OrderNotice
 """What a session takes. Fills and notices are inputs where a real venue answers in its own time; a
 simulated one answers when it is asked, and its answers stand in the journal after the question."""
 
@@ -67,7 +68,7 @@ class Session:
 
     `start` says what runs; its time is set to that of the first input. Give inputs to `on`, in
     order, or a whole feed to `run`. `inputs` counts those taken; `decided` has the decisions of the
-    last one.
+    last one. Without `keep` it has no result, and its memory does not grow: all is in the journal.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Session:
         venue: Venue,
         recorder: Recorder,
         start: SessionStart,
+        *,
+        keep: bool = True,
     ) -> None:
         self.plan = plan
         self.names = plan.names
@@ -91,6 +94,7 @@ class Session:
         self._inbox = Inbox(self.names)
         self._out = Out(ROOM + 8 * len(self.state.sleeves) + len(self.state.orders))
         self._outbox = Outbox(self._out, self.names, ROOM)
+        self._keep = keep
         self._collector = Collector()
         self._pending: list[Order | Cancel] = []
         self._fingerprints: list[int] = []
@@ -161,7 +165,8 @@ class Session:
         record = admitted(record)  # what is recorded must be read back as the same bytes
         self._admit(record)  # what cannot be folded must not be recorded: it would stay there
         self.inputs += 1
-        self._fingerprints.append(hash(record))
+        if self._keep:
+            self._fingerprints.append(hash(record))
         self.decided.clear()
         self._recorder.append(record)
         if isinstance(record, Quarantined):
@@ -182,6 +187,8 @@ class Session:
             self._inbox.command(record)
         elif isinstance(record, Mandate):
             self._inbox.mandate(record)
+        elif isinstance(record, Adoption):
+            self._inbox.adoption(record)
         elif isinstance(record, Fill):
             self._inbox.fill(record)
         elif isinstance(record, OrderNotice):
@@ -205,6 +212,16 @@ class Session:
         """Return the last values of the features of a strategy on an instrument."""
         names, _, stream = self._watched[symbol]
         return stream.features(names.index(strategy))
+
+    def warming(self) -> dict[str, list[str]]:
+        """Return by strategy and instrument the features that are not known yet."""
+        unknown = {}
+        for symbol, watched in self._watched.items():
+            for name in watched.strategies:
+                missing = [f for f, v in self.features(symbol, name).items() if v != v]  # noqa: PLR0124
+                if missing:
+                    unknown[f"{name}/{symbol}"] = missing
+        return unknown
 
     def measured(self, symbol: str, strategy: str) -> list[Measured]:
         """Return what the user's own gates of a strategy last measured on an instrument."""
@@ -236,8 +253,9 @@ class Session:
         signals = self._signals(bar)
         self._fold()
         self._act()
-        self._ts.append(bar.ts)
-        self._curve.append(self._equity.item(0))
+        if self._keep:
+            self._ts.append(bar.ts)
+            self._curve.append(self._equity.item(0))
         return signals
 
     def _signals(self, bar: Bar) -> list[Signal]:
@@ -276,7 +294,7 @@ class Session:
 
     def _on_other(self, record: Input) -> None:
         self._fold()
-        if isinstance(record, Action):
+        if isinstance(record, Action | Adoption):
             self._venue.restate(self.state)
         self._act()
 
@@ -309,7 +327,10 @@ class Session:
             self._drain()
 
     def _drain(self) -> None:
-        self._collector.drain(self._out)
+        if self._keep:
+            self._collector.drain(self._out)
+        else:
+            self._out.clear()
         self._outbox.emptied()
 
     def _act(self) -> None:
@@ -340,6 +361,20 @@ class RecordedVenue:
 
     def restate(self, _state: State) -> None:
         """Take the books over, of which a replay needs no copy."""
+
+
+class Mirror:
+    """A simulated venue whose orders also go out, to one that takes them and confirms nothing."""
+
+    def __init__(self, model: Venue, outgoing: Outgoing) -> None:
+        self._model, self._outgoing = model, outgoing
+        self.open, self.range, self.restate = model.open, model.range, model.restate
+
+    def send(self, orders: Iterable[Order | Cancel]) -> Iterable[Fill | OrderNotice]:
+        """Let orders go out, and return what the model says of them."""
+        known = list(orders)
+        self._outgoing.send(known)
+        return self._model.send(known)
 
 
 class Outgoing:

@@ -16,6 +16,7 @@ from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.layouts import EVENT, GATES
 from onefold.domain.records import (
     Action,
+    Adoption,
     Bar,
     Cancel,
     Command,
@@ -163,6 +164,20 @@ class Inbox:
             opinion=(0.0, _NAN, _NAN, _NAN, _NAN, _NAN, fill.price, 0, 0),
             order=(fill.id, fill.order, fill.qty, fill.fee),
             side=fill.side,
+        )
+
+    def adoption(self, adoption: Adoption) -> None:
+        """Add lots that a person takes over; raises `ConfigError` for a name that is not known."""
+        if not math.isfinite(adoption.price):
+            raise ConfigError(f"an adoption needs a price, not {adoption.price}")
+        self._put(
+            int(EventKind.ADOPTION),
+            adoption.ts,
+            _index(adoption.instrument, self._instruments, "instrument"),
+            _index(adoption.strategy, self._strategies, "strategy"),
+            opinion=(0.0, _NAN, _NAN, _NAN, _NAN, _NAN, adoption.price, 0, 0),
+            order=(0, 0, abs(adoption.qty), 0.0),
+            side=1 if adoption.qty > 0 else -1,
         )
 
     def notice(self, notice: OrderNotice) -> None:

@@ -47,7 +47,7 @@ from onefold.fold.state import (
 
 _ENTRY = int(Purpose.ENTRY)
 _TIME = int(Purpose.TIME)
-_COMMAND = int(Purpose.COMMAND)
+_COMMAND, _ADOPT = int(Purpose.COMMAND), int(Purpose.ADOPT)
 _MARKET, _STOP = int(OrderKind.MARKET), int(OrderKind.STOP)
 _WORKING = int(OrderState.WORKING)
 _UNKNOWN = int(OrderState.UNKNOWN)
@@ -203,6 +203,26 @@ def flat_nb(state: Rows, out: Rows, s: int, i: int, ts: int, purpose: int) -> No
     account = account_of(state)
     if instrument_of(state, i).open_sleeves == 0:  # its bars will not watch the equity
         account.peak_equity = max(account.peak_equity, account.equity)
+
+
+@kernel_part
+def adopt_nb(
+    state: Rows, out: Rows, s: int, i: int, ts: int, side: int, qty: int, price: float
+) -> None:
+    """Take lots into the books that the venue holds already; the strategy manages them from now."""
+    sleeve = sleeve_of(state, s, i)
+    before = sleeve.qty
+    _trade_sleeve_nb(state, s, i, side * qty, price, 0.0)
+    trade_nb(state, i, side * qty, price, 0.0)
+    write_fill_nb(state, out, 0, 0, s, i, ts, side, qty, price, 0.0, _ADOPT, math.nan)
+    if sleeve.qty == 0:
+        flat_nb(state, out, s, i, ts, _COMMAND)
+    else:
+        sleeve.target = sign_nb(sleeve.qty)
+        if sign_nb(before) != sleeve.target:
+            sleeve.bars_held = 0
+        _opened_nb(state, out, s, i, ts)
+    count_position_nb(state, sleeve)
 
 
 @kernel_part

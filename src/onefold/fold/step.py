@@ -30,7 +30,7 @@ from onefold.fold.exits import (
     exit_nb,
     sign_nb,
 )
-from onefold.fold.fills import fill_nb, notice_nb
+from onefold.fold.fills import adopt_nb, fill_nb, notice_nb
 from onefold.fold.memory import Rows
 from onefold.fold.orders import (
     cancel_working_nb,
@@ -255,6 +255,9 @@ def step_nb(state: Rows, out: Rows, e: Rows) -> None:
             state, out, e.id, e.order, e.strategy, e.instrument, e.ts, e.side, e.qty, e.price,
             e.fee,
         )  # fmt: skip
+    elif e.kind == EventKind.ADOPTION:
+        advance_nb(state, e.ts)
+        adopt_nb(state, out, e.strategy, e.instrument, e.ts, e.side, e.qty, e.price)
     elif e.kind == EventKind.NOTICE:
         notice_nb(state, e.order, e.instrument, e.what)
     elif e.kind == EventKind.COMMAND:

@@ -25,6 +25,7 @@ from onefold.fold.build import EXIT_SLOTS, Roster
 from onefold.fold.memory import Rows, cell_of, new_root, only_of, root_dtype, row_of
 
 DAY_NS = 86_400_000_000_000
+NS_PER_MS = 1_000_000
 
 HEAD = np.dtype(
     [
@@ -35,6 +36,7 @@ HEAD = np.dtype(
         ("volume_share", "f8"),
         ("next_close", "i8"),
         ("at_touch", "i8"),
+        ("latency_ns", "i8"),
     ]
 )
 
@@ -109,7 +111,8 @@ def submit_nb(venue: Rows, order: Rows, events: Rows, n: int) -> int:
     at = head.free_slot
     slot = resting_of(venue, at)
     head.free_slot = slot.next
-    slot.id, slot.ts, slot.left, slot.price = order.id, order.ts, order.qty, order.price
+    slot.id, slot.left, slot.price = order.id, order.qty, order.price
+    slot.ts = order.ts + head.latency_ns
     slot.expire_ts, slot.day, slot.met = order.expire_ts, 0, 0
     slot.instrument, slot.strategy, slot.side = order.instrument, order.strategy, order.side
     slot.kind, slot.time_in_force = order.kind, order.time_in_force
@@ -427,6 +430,7 @@ def new_book(rules: AccountRules, names: Roster) -> Book:
     head["slippage_rate"] = costs.slippage_bps * 1e-4
     head["slippage_ticks"] = costs.slippage_ticks
     head["volume_share"] = math.inf if costs.volume_share is None else costs.volume_share
+    head["latency_ns"] = round(costs.latency_ms * NS_PER_MS)
     head["next_close"] = costs.fill == "next_close"
     head["at_touch"] = costs.at_touch
     listed = np.zeros(len(names.instruments), LISTED)

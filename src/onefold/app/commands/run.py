@@ -1,24 +1,34 @@
-"""`onefold run`: event by event, as in live trading, with a journal that survives a crash."""
+"""`onefold run`: event by event, with a journal that survives a crash, on old bars or live ones."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from onefold.adapters.files import FileFeed
 from onefold.adapters.pace import Pace, waiter
 from onefold.app.group import new_app
-from onefold.app.output import Advance, ConfigFile, Json, emit, note, progress, show
+from onefold.app.live import Account, enabled_accounts, run_accounts, source_of
+from onefold.app.notify import notify
+from onefold.app.output import Advance, ConfigFile, Json, emit, error_line, note, progress, show
 from onefold.app.results import view_of
-from onefold.app.settings import SessionSettings, load_settings
+from onefold.app.settings import Loaded, SessionSettings, check_secrets, load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
 from onefold.app.vet import vet
 from onefold.app.wiring import Wired
+from onefold.domain.errors import OnefoldError
+from onefold.engine.control import killed_by
+from onefold.engine.live import Live
 from onefold.engine.session import Input, Session
 from onefold.engine.simulate import simulate
 from onefold.journal import head
@@ -32,17 +42,24 @@ class RunMode(StrEnum):
     """How a run is connected to the world."""
 
     SIMULATE = "simulate"
+    SHADOW = "shadow"
+    PAPER = "paper"
+    LIVE = "live"
 
 
 @app.command()
 def run(
     config: ConfigFile = Path("onefold.yaml"),
     mode: Annotated[
-        RunMode, typer.Option(help="simulate: recorded or made bars, a simulated venue.")
+        RunMode,
+        typer.Option(
+            help="simulate: recorded bars at once; paper and shadow: live bars (recorded ones "
+            "without feeds), simulated fills; live: real orders."
+        ),
     ] = RunMode.SIMULATE,
     journal: Annotated[
         Path | None,
-        typer.Option(help="The journal's folder; by default one for this configuration."),
+        typer.Option(help="With simulate: the journal's folder instead of one of its own."),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -51,13 +68,20 @@ def run(
     A run that was interrupted continues where its journal ends, and comes to the same end.
     """
     loaded = load_settings(config)
+    if mode is RunMode.SIMULATE:
+        _simulate(loaded, config, journal, json_)
+    else:
+        raise typer.Exit(_run_live(loaded, mode, json_))
+
+
+def _simulate(loaded: Loaded, config: Path, journal: Path | None, json_: bool) -> None:
     wired = Wired(loaded)
     name = f"{config.stem}-{wired.recipe.hash}"
     folder = journal or loaded.resolve(loaded.settings.paths.journal) / name
     recorded = head(folder).seq if folder.exists() else 0
     if recorded:
         note(f"continuing after record {recorded} of {folder}")
-    session = run_session(wired, folder, mode)
+    session = run_session(wired, folder)
     result = session.result()
     view = view_of(wired.plan, wired.bars, result, wired.actions, title=config.stem)
     end = head(folder)
@@ -83,16 +107,16 @@ def run(
     show(strategy_table(view), facts_table([*number_rows(view), *place]))
 
 
-def run_session(wired: Wired, folder: Path, mode: RunMode = RunMode.SIMULATE) -> Session:
+def run_session(wired: Wired, folder: Path) -> Session:
     """Run a session to the end of its data, paced as configured, with a progress bar."""
     vet(wired.plan, wired.bars)
     options: SessionSettings = wired.settings.session
-    with progress(mode.value, wired.inputs) as advance:
+    with progress(RunMode.SIMULATE.value, wired.inputs) as advance:
         return simulate(
             wired.plan,
             counted(FileFeed(list(wired.bars_of.values())).events(), advance),
             folder,
-            wired.start(mode.value),
+            wired.start(RunMode.SIMULATE.value),
             today=lambda: datetime.now(UTC).date(),
             durability=options.durability,
             segment_bytes=round(options.segment_mb * MB),
@@ -105,3 +129,86 @@ def counted(feed: Iterable[Input], advance: Advance) -> Iterator[Input]:
     for count, event in enumerate(feed, 1):
         advance(count)
         yield event
+
+
+class _Watch:
+    """What a running process tells and how it is stopped."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, Live] = {}
+        self.failures: dict[str, BaseException] = {}
+        self.stopping = asyncio.Event()
+
+    def opened(self, account: Account, live: Live) -> None:
+        """Take note of a session that is ready."""
+        self.running[account.name] = live
+        note(f"account {account.name}: started, mode {account.mode}, pid {os.getpid()}")
+        notify("READY=1")
+        if self.stopping.is_set():
+            live.stop()
+
+    def waits(self, account: Account, error: BaseException) -> None:
+        """Say why an account does not trade yet."""
+        note(f"account {account.name}: closed, and will try again: {error}")
+
+    def failed(self, account: Account, error: BaseException) -> None:
+        """Say what ended an account, once and for people."""
+        self.failures[account.name] = error
+        error_line(f"account {account.name}: {error}")
+
+    def stop(self, *_: Any) -> None:
+        """End all sessions in good order."""
+        self.stopping.set()
+        for live in self.running.values():
+            live.stop()
+
+
+def _run_live(loaded: Loaded, mode: RunMode, json_: bool) -> int:
+    """Run all enabled accounts until they end; return the exit code."""
+    if mode is RunMode.LIVE:
+        check_secrets()
+    accounts = enabled_accounts(loaded, mode.value, note)
+    watch = _Watch()
+
+    async def main() -> dict[str, Live]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if sys.platform == "win32":
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(watch.stop))
+            else:
+                loop.add_signal_handler(number, watch.stop)
+        beating = asyncio.ensure_future(_keep_watchdog())
+        try:
+            return await run_accounts(
+                accounts,
+                lambda: source_of(loaded, mode.value),
+                killed=killed_by(os.environ),
+                stopping=watch.stopping,
+                opened=watch.opened,
+                waits=watch.waits,
+                failed=watch.failed,
+            )
+        finally:
+            beating.cancel()
+            notify("STOPPING=1")
+
+    ended = asyncio.run(main())
+    summary = {name: live.status() for name, live in ended.items()}
+    if json_:
+        emit({"accounts": summary, "failed": {n: str(e) for n, e in watch.failures.items()}})
+    else:
+        for name, status in summary.items():
+            note(f"account {name}: stopped")
+            show(facts_table([(key, str(value)) for key, value in status.items()]))
+    codes = [e.exit_code if isinstance(e, OnefoldError) else 1 for e in watch.failures.values()]
+    return max(codes, default=0)
+
+
+async def _keep_watchdog() -> None:
+    """Tell the service manager that the loop turns, as often as it wants to hear it."""
+    wanted_us = 0
+    with suppress(ValueError):
+        wanted_us = int(os.environ.get("WATCHDOG_USEC", "0"))
+    while wanted_us:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(wanted_us / 3e6)

@@ -1,0 +1,363 @@
+"""From settings to accounts that run in real time, side by side and apart from each other.
+
+Every account has a folder of its own: its right to trade, its control files, its heartbeat, and a
+journal for each configuration that it ran with. What goes wrong in one ends that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from onefold.adapters.files import FileFeed, LoadedBars
+from onefold.adapters.pace import Pace
+from onefold.adapters.recorded import RecordedFeed
+from onefold.app.live_settings import AccountSettings, FeedSettings
+from onefold.app.settings import Loaded, Settings, accounts_of
+from onefold.app.vet import vet
+from onefold.app.wiring import Recipe, build, load_bars, read_sources
+from onefold.domain.errors import ConfigError, VenueUncertain
+from onefold.domain.instruments import Instrument
+from onefold.domain.ports import LiveFeed, LiveVenue
+from onefold.domain.records import Order, Record, SessionStart
+from onefold.engine.blotter import Blotter
+from onefold.engine.control import Control
+from onefold.engine.desk import Desk, DeskRules
+from onefold.engine.heartbeat import NAME, Heartbeat
+from onefold.engine.instance import Instance
+from onefold.engine.live import Live, LiveRules
+from onefold.engine.recorder import Recorder
+from onefold.engine.replay import started
+from onefold.engine.session import Mirror, Outgoing, Session
+from onefold.journal import Journal, read
+from onefold.sim.exchange import SimulatedVenue
+from onefold.sim.plan import Plan
+
+MB = 1_000_000
+RETRY_S, RETRY_MAX_S = 1.0, 60.0
+_FEEDS = {
+    "alpaca": "AlpacaFeed",
+    "ccxt": "CcxtFeed",
+    "databento": "DatabentoFeed",
+    "kite": "KiteFeed",
+    "oanda": "OandaFeed",
+    "yfinance": "YFinanceFeed",
+}
+_VENUES = {
+    "alpaca": "AlpacaVenue",
+    "ccxt": "CcxtVenue",
+    "kite": "KiteVenue",
+    "oanda": "OandaVenue",
+    "traderspost": "TradersPostVenue",
+}
+
+
+class Account:
+    """One account of a configuration in one mode: its names, its folder, what it needs to run.
+
+    Raises `ConfigError` for what live trading needs and is not there.
+    """
+
+    def __init__(self, loaded: Loaded, name: str, one: AccountSettings, mode: str) -> None:
+        self.loaded, self.name, self.settings, self.mode = loaded, name, one, mode
+        self.folder = loaded.account_folder(name)
+        if mode == "live":
+            where = f"accounts.{name}"
+            if one.venue is None:
+                raise ConfigError(f"{where}.venue: --mode live needs a venue for the orders")
+            if not one.approved.strip():
+                raise ConfigError(
+                    f"{where}.approved: say who approved live trading, when and why; "
+                    "without that no order leaves"
+                )
+
+    def recipe(self, intervals_ns: dict[str, int]) -> Recipe:
+        """Return what the account's decisions follow from."""
+        settings = self.loaded.settings
+        wanted = self.settings.strategies or tuple(settings.strategies)
+        mine = settings.model_copy(
+            update={
+                "account": self.settings.rules,
+                "strategies": {n: settings.strategies[n] for n in wanted},
+            }
+        )
+        sources = read_sources(Loaded(mine, self.loaded.path))
+        return Recipe(mine, intervals_ns, sources)
+
+
+def enabled_accounts(loaded: Loaded, mode: str, say: Callable[[str], None]) -> list[Account]:
+    """Return the accounts that run; the others are told of with the reason."""
+    found = []
+    for name, one in accounts_of(loaded.settings).items():
+        if one.enabled:
+            found.append(Account(loaded, name, one, mode))
+        else:
+            say(f"skipping account {name}: it is not enabled (accounts.{name}.enabled)")
+    if not found:
+        raise ConfigError("accounts: none is enabled, so there is nothing to run")
+    return found
+
+
+@dataclass
+class Source:
+    """Where an account's bars come from: feeds with their symbols, and what time it is there."""
+
+    feeds: list[tuple[LiveFeed, tuple[str, ...]]]
+    intervals_ns: dict[str, int]
+    now: Callable[[], int]
+    is_recorded: bool
+
+
+def live_source(settings: Settings) -> Source:
+    """Return the real sources; symbols with the same settings share a connection."""
+    groups: list[tuple[str, Any, dict[str, FeedSettings]]] = []
+    for symbol, one in settings.feeds.items():
+        for kind, config, members in groups:
+            if (kind, config) == (one.source, one.config):
+                members[symbol] = one
+                break
+        else:
+            groups.append((one.source, one.config, {symbol: one}))
+    feeds: list[tuple[LiveFeed, tuple[str, ...]]] = []
+    for kind, config, members in groups:
+        instruments = {s: settings.instruments[s] for s in members}
+        intervals = {s: one.interval_ns for s, one in members.items()}
+        made = getattr(import_module(f"onefold.adapters.{kind}"), _FEEDS[kind])
+        feeds.append((made(config, instruments, intervals), tuple(members)))
+    intervals_ns = {s: one.interval_ns for s, one in settings.feeds.items()}
+    return Source(feeds, intervals_ns, time.time_ns, is_recorded=False)
+
+
+def recorded_source(loaded: Loaded, bars_of: Mapping[str, LoadedBars]) -> Source:
+    """Return the data of the configuration as a feed, whose time is that of its bars."""
+    pace = loaded.settings.session.pace
+    clock = {"now": 0}
+
+    def timed(events: Iterator[Any]) -> Iterator[Any]:
+        for event in events:
+            clock["now"] = max(clock["now"], event.ts)
+            yield event
+
+    feed = RecordedFeed(
+        timed(FileFeed(list(bars_of.values())).events()),
+        {s: loaded.settings.instruments[s] for s in bars_of},
+        pace=Pace(pace.speed, pace.seconds_per_bar),
+    )
+    intervals = {symbol: one.interval_ns for symbol, one in bars_of.items()}
+    return Source([(feed, tuple(bars_of))], intervals, lambda: clock["now"], is_recorded=True)
+
+
+def source_of(loaded: Loaded, mode: str) -> Source:
+    """Return where bars come from: `feeds`, or without any the recorded data, but never live."""
+    if loaded.settings.feeds:
+        return live_source(loaded.settings)
+    if mode == "live":
+        raise ConfigError("feeds: --mode live needs real bars; say where they come from")
+    return recorded_source(loaded, load_bars(loaded))
+
+
+def venue_of(account: Account, instruments: Mapping[str, Instrument]) -> LiveVenue:
+    """Return the account's real venue."""
+    one = account.settings.venue
+    if one is None:
+        raise ConfigError(f"accounts.{account.name}.venue: there is none")
+    made = getattr(import_module(f"onefold.adapters.{one.kind}"), _VENUES[one.kind])
+    venue: LiveVenue = made(one.config, instruments)
+    return venue
+
+
+@contextlib.asynccontextmanager
+async def running(account: Account, source: Source) -> AsyncIterator[Live]:
+    """Take the right to trade, recover, and give a session that can be run; then close all."""
+    recipe = account.recipe(source.intervals_ns)
+    plan = recipe.plan()
+    vet(plan, {})
+    with contextlib.ExitStack() as stack:
+        instance = stack.enter_context(Instance(account.folder, account.name))
+        journal = stack.enter_context(
+            Journal.open(
+                account.folder / f"{account.mode}-{recipe.hash}",
+                mode=account.loaded.settings.session.durability,
+                today=lambda: datetime.now(UTC).date(),
+                segment_bytes=round(account.loaded.settings.session.segment_mb * MB),
+            )
+        )
+        async with contextlib.AsyncExitStack() as opened:
+            for feed, _ in source.feeds:
+                opened.push_async_callback(feed.close)
+                await feed.open()
+            builder = _Builder(account, source, recipe, plan, journal, instance)
+            if account.mode == "live":
+                venue = venue_of(account, {i.symbol: i for i in plan.instruments})
+                opened.push_async_callback(venue.close)
+                await venue.open()
+                yield builder.with_venue(venue)
+            else:
+                yield builder.simulated()
+
+
+class _Builder:
+    """Puts a session, its recovery and its desk together."""
+
+    def __init__(
+        self,
+        account: Account,
+        source: Source,
+        recipe: Recipe,
+        plan: Plan,
+        journal: Journal,
+        instance: Instance,
+    ) -> None:
+        self._account, self._source, self._plan = account, source, plan
+        self._journal, self._instance = journal, instance
+        self._watchers: list[Callable[[Record], None]] = []
+        path = journal.path
+        self._start = (
+            started(path)
+            if journal.head.seq
+            else SessionStart(
+                ts=source.now() or time.time_ns(),
+                mode=account.mode,
+                version=version("onefold"),
+                build=build(),
+                config_hash=recipe.hash,
+                config=recipe.as_recorded(),
+            )
+        )
+
+    def simulated(self) -> Live:
+        """Return a session whose orders go to the simulated venue."""
+        return self._live(self._session(SimulatedVenue(self._plan.book(), self._plan.names)))
+
+    def with_venue(self, venue: LiveVenue) -> Live:
+        """Return a session whose orders go to a real venue."""
+        one, plan = self._account.settings, self._plan
+        blotter = Blotter(self._account.name, self._start.ts, plan.instruments)
+        self._watchers.append(blotter.remember)
+        outgoing = Outgoing()
+        if venue.abilities.confirms:
+            live = self._live(self._session(outgoing, answers_are_inputs=True))
+        else:
+            model = Mirror(SimulatedVenue(plan.book(), plan.names), outgoing)
+            self._start = msgspec.structs.replace(self._start, modelled=True)
+            live = self._live(self._session(model))
+        outgoing.take()  # what was ordered before is asked for, and not sent again
+        instance = self._instance
+
+        def look(order: Order) -> None:
+            instance.look()
+            live.look(order)
+
+        desk = Desk(
+            venue,
+            blotter,
+            hand_in=live.hand_in,
+            drained=live.drained,
+            held=live.held,
+            look=look,
+            is_closed=live.is_closed,
+            now=time.time_ns,
+            rules=DeskRules(
+                reconcile_s=one.reconcile_s, unknown_s=one.unknown_s, dead_man_s=one.dead_man_s
+            ),
+        )
+        live.attach(desk, outgoing)
+        return live
+
+    def _session(self, venue: Any, *, answers_are_inputs: bool = False) -> Session:
+        entries = read(self._journal.path) if self._journal.head.seq else iter(())
+        recorder = Recorder(
+            entries, self._journal, answers_are_inputs=answers_are_inputs, seen=self._seen
+        )
+        return Session(self._plan, venue, recorder, self._start, keep=False)
+
+    def _seen(self, record: Record) -> None:
+        for watch in self._watchers:
+            watch(record)
+
+    def _live(self, session: Session) -> Live:
+        account, source = self._account, self._source
+        live = Live(
+            session,
+            source.feeds,
+            Control(account.folder),
+            Heartbeat(account.folder / NAME),
+            now=source.now,
+            rules=LiveRules(
+                late_bars=1e18 if source.is_recorded else self._plan.account.limits.freshness_bars,
+                on_stop=account.settings.on_stop,
+            ),
+            facts={
+                "account": account.name,
+                "mode": account.mode,
+                "data_mode": "recorded" if source.is_recorded else "live",
+                "epoch": self._instance.epoch,
+                "journal": str(self._journal.path),
+                "started_ts": time.time_ns(),
+            },
+            warm_up_bars={} if source.is_recorded else self._warm_up_bars(),
+        )
+        self._watchers.append(live.remember)
+        session.resume()
+        return live
+
+    def _warm_up_bars(self) -> dict[str, int]:
+        """Return how many bars the features of each instrument need before they are known."""
+        settings = self._account.loaded.settings
+        wanted = {}
+        for symbol in self._plan.names.symbols:
+            numbers, _ = self._plan.on(symbol)
+            strategies = [self._plan.placements[n].strategy for n in numbers]
+            bars = max((s.warm_up for s in strategies), default=0)
+            spans = max((s.warm_up_ns for s in strategies), default=0)
+            interval = self._source.intervals_ns[symbol]
+            wanted[symbol] = max(bars + -(-spans // interval), settings.feeds[symbol].history)
+        return wanted
+
+
+async def run_accounts(
+    accounts: Sequence[Account],
+    source: Callable[[], Source],
+    *,
+    killed: str,
+    stopping: asyncio.Event,
+    opened: Callable[[Account, Live], None],
+    waits: Callable[[Account, BaseException], None],
+    failed: Callable[[Account, BaseException], None],
+) -> dict[str, Live]:
+    """Run accounts side by side until each has ended; return those that came to a good end.
+
+    `opened` gets each session that is ready. An account whose source or venue cannot be reached
+    `waits` and tries again until `stopping`; `failed` gets what ended one badly.
+    """
+    ended: dict[str, Live] = {}
+
+    async def one(account: Account) -> None:
+        delay_s = RETRY_S
+        while not stopping.is_set():
+            try:
+                async with running(account, source()) as live:
+                    opened(account, live)
+                    await live.run(killed=killed)
+                    ended[account.name] = live
+                    return
+            except VenueUncertain as error:
+                waits(account, error)
+            except Exception as error:  # noqa: BLE001 - one account must not end the others
+                failed(account, error)
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), delay_s)
+            delay_s = min(2 * delay_s, RETRY_MAX_S)
+
+    await asyncio.gather(*(one(account) for account in accounts))
+    return ended

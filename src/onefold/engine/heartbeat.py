@@ -1,0 +1,56 @@
+"""The heartbeat: a small file that says what a session is doing, for whoever cannot ask it.
+
+It is replaced whole, after what happened but at most once a second (each replacement makes the
+journal's next sync slower), at least every half minute, and not synced: a power cut may lose the
+last one, which is as well, since then nothing beats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+NAME = "heartbeat.json"
+
+
+class Heartbeat:
+    """Writes `heartbeat.json`; `least_s` and `most_s` bound the time between two beats."""
+
+    def __init__(self, path: Path, *, least_s: float = 1.0, most_s: float = 30.0) -> None:
+        self.path = path
+        self.least_s, self.most_s = least_s, most_s
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def beat(self, content: dict[str, Any]) -> None:
+        """Replace the file. A disk that is full must not stop trading, so failure is let pass."""
+        with contextlib.suppress(OSError):
+            self._temporary.write_bytes(msgspec.json.encode(content))
+            self._temporary.replace(self.path)
+
+
+def read_heartbeat(folder: Path) -> dict[str, Any] | None:
+    """Return what the last heartbeat in a folder said, None where there is none to read."""
+    try:
+        found = msgspec.json.decode((folder / NAME).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process with this number runs."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True

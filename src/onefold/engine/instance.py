@@ -1,0 +1,88 @@
+"""Only one process trades an account: a lock of the operating system, and an epoch that fences.
+
+The lock keeps a second process out. But a process can be paused for minutes (a laptop lid, a
+stalled machine) while an operator breaks its lock and starts another; when it wakes it would still
+send what it had in hand. So each start takes the next epoch, written beside the lock, and every
+send looks first whether the epoch is still its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import filelock
+
+from onefold.domain.errors import ConfigError, InstanceRunning, VenueRefused
+from onefold.journal.files import write_atomic
+
+
+class Instance:
+    """The right to trade an account, held by one process; use it as a context manager."""
+
+    def __init__(self, folder: Path, account: str) -> None:
+        self._folder = folder
+        self._account = account
+        self._lock = filelock.FileLock(folder / f"{account}.instance", timeout=0)
+        self._epoch_file = os.fspath(folder / f"{account}.epoch")
+        self._pid_file = folder / f"{account}.pid"
+        self.epoch = 0
+
+    def __enter__(self) -> Self:
+        """Take the right, or raise `InstanceRunning` that names the process which has it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise InstanceRunning(
+                f"account {self._account!r} is traded by process {self._owner()} already: "
+                "stop that one first (onefold stop), or choose another account"
+            ) from None
+        if self._recorded() < 0:
+            self._lock.release()
+            raise ConfigError(
+                f"{self._epoch_file} cannot be read: see that no process trades account "
+                f"{self._account!r}, then write a number into it that is larger than any before"
+            )
+        self.epoch = self._recorded() + 1
+        write_atomic(self._epoch_file, str(self.epoch).encode())
+        write_atomic(self._pid_file, str(os.getpid()).encode())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the right back."""
+        with contextlib.suppress(OSError):
+            if self._recorded() == self.epoch:
+                self._pid_file.unlink(missing_ok=True)
+        self._lock.release()
+
+    def look(self) -> None:
+        """Raise `VenueRefused` when a later process has taken over."""
+        if self._recorded() != self.epoch:
+            raise VenueRefused(
+                f"another process has taken over account {self._account!r} (epoch "
+                f"{self._recorded()}, ours is {self.epoch})"
+            )
+
+    def _recorded(self) -> int:
+        try:
+            with open(self._epoch_file, "rb") as file:  # noqa: PTH123 - read before every send
+                return int(file.read(20))
+        except FileNotFoundError:
+            return 0
+        except (OSError, ValueError):
+            return -1  # unreadable: not ours, so nothing leaves
+
+    def _owner(self) -> str:
+        try:
+            return self._pid_file.read_text(encoding="ascii").strip() or "unknown"
+        except OSError:
+            return "unknown"

@@ -1,0 +1,450 @@
+"""A session in real time: bars, the venue's answers and people's commands come when they come.
+
+Everything goes through one queue and is taken one after another, so the journal has one order of
+events and a replay has it too. *Inputs*: feeds, a desk, the control folder. *Output*: the journal,
+instructions to the desk, the heartbeat. *Invariant*: an instruction reaches the desk only after the
+commit that holds its record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from onefold.domain.errors import ConfigError, DataError, VenueError, VenueRefused
+from onefold.domain.ports import LiveFeed
+from onefold.domain.records import Bar, Command, Order, Quarantined
+from onefold.engine.control import (
+    ADOPT,
+    EVERYTHING,
+    STOP,
+    Control,
+    Request,
+    Scope,
+    command_of,
+)
+from onefold.engine.desk import OPERATOR, Desk, Held
+from onefold.engine.heartbeat import Heartbeat
+from onefold.engine.session import Input, Outgoing, Session
+
+KILLED_BY_US = ("kill", OPERATOR)
+BATCH = 64
+"""Inputs that share a commit when they are there at once."""
+
+
+@dataclass(frozen=True)
+class LiveRules:
+    """How a live session keeps time; all in seconds but `late_bars`, which is in bar intervals.
+
+    `on_stop` says what becomes of entries that still work when the session ends in good order.
+    """
+
+    late_bars: float = 2.0
+    poll_s: float = 0.02
+    reconnect_s: float = 0.5
+    reconnect_max_s: float = 30.0
+    stop_s: float = 10.0
+    on_stop: Literal["cancel", "keep"] = "cancel"
+
+
+class Live:
+    """A session with feeds, a control folder and, where orders are real, a desk.
+
+    `feeds` have the symbols that they serve. `now` is the wall clock in nanoseconds. Give the desk
+    with `attach` before `run`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        feeds: Sequence[tuple[LiveFeed, Sequence[str]]],
+        control: Control,
+        heartbeat: Heartbeat,
+        *,
+        now: Callable[[], int],
+        rules: LiveRules,
+        facts: Mapping[str, Any],
+        warm_up_bars: Mapping[str, int],
+    ) -> None:
+        self.session = session
+        self._feeds = feeds
+        self._control = control
+        self._heartbeat = heartbeat
+        self._now = now
+        self._ticked = asyncio.Event()
+        self._rules = rules
+        self._facts = dict(facts)
+        self._warm_up_bars = warm_up_bars
+        self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._killed: set[Scope] = set()
+        self._carried_out: set[str] = set()
+        self._intervals = dict(zip(session.names.symbols, session.names.intervals_ns, strict=True))
+        self._last_bar: dict[str, int] = {}
+        self._given: dict[str, int] = {}
+        self._counts = {"bars": 0, "late": 0, "refused": 0, "fills": 0, "orders": 0}
+        self._feed_trouble: dict[str, str] = {}
+        self._outgoing: Outgoing | None = None
+        self.desk: Desk | None = None
+        self.failure: BaseException | None = None
+
+    def attach(self, desk: Desk, outgoing: Outgoing) -> None:
+        """Send what the session decides to a desk."""
+        self.desk, self._outgoing = desk, outgoing
+
+    def remember(self, record: object) -> None:
+        """Take over what a record of the journal says, as it is read again or written."""
+        if isinstance(record, Command) and record.id:
+            self._carried_out.add(record.id)
+        elif isinstance(record, Bar):
+            self._last_bar[record.instrument] = self._given[record.instrument] = record.ts
+            self._counts["bars"] += 1
+            self._counts["late"] += record.late
+        elif isinstance(record, Quarantined):
+            self._counts["refused"] += 1
+
+    def held(self) -> dict[str, Held]:
+        """Return what the books say of every symbol."""
+        rows = self.session.state.instruments
+        both = zip(rows["qty"].tolist(), rows["mark"].tolist(), strict=True)
+        return {
+            symbol: Held(lots, mark)
+            for symbol, (lots, mark) in zip(self.session.names.symbols, both, strict=True)
+        }
+
+    def is_closed(self) -> bool:
+        """Return whether the account may take no new risk, since it is not reconciled."""
+        return not self.session.state.account["reconciled"][0]
+
+    def look(self, order: Order) -> None:
+        """Raise `VenueRefused` for an order that must not leave any more: the very last look."""
+        self._control.look(order)
+        account = self.session.state.account
+        if order.purpose == "entry" and (self.is_closed() or account["reduce_only"][0]):
+            raise VenueRefused("the account was closed for new risk before this entry left")
+
+    def hand_in(self, record: Input) -> None:
+        """Put an input into the queue."""
+        self._queue.put_nowait(record)
+
+    async def drained(self) -> None:
+        """Wait until everything that was handed in before has been folded."""
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(reached)
+        await reached
+
+    def stop(self) -> None:
+        """End in good order, soon."""
+        self._stopping.set()
+
+    async def run(self, *, killed: str = "") -> None:
+        """Warm up, then trade until `stop`, a lost right to trade, or the end of all feeds.
+
+        `killed` is a reason to begin with everything stopped. Raises what ended the session badly,
+        such as `JournalHalted`; nothing is sent after that.
+        """
+        if self.desk is not None:
+            self._apply([self._own_command("unreconciled", "starting")])
+        if killed:
+            self._apply([self._own_command("kill", killed)])
+        self._apply(self._switched())
+        await self._warm_up()
+        if self.desk is not None:
+            self.desk.start()
+        feeding = [self._spawn(self._pump(feed)) for feed, _ in self._feeds]
+        self._spawn(self._watch_switches())
+        self._spawn(self._listen_to_people())
+        self._spawn(self._beat())
+        serving = self._spawn(self._serve())
+        stopping = self._spawn(self._wait_for_stop(feeding))
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await self._end(serving)
+
+    # -- the one queue ----------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Take inputs one after another; those that are there at once share a commit."""
+        while True:
+            batch: list[Input] = []
+            item: Input | asyncio.Future[None] = await self._queue.get()
+            while True:
+                if isinstance(item, asyncio.Future):
+                    self._apply(batch)
+                    batch = []
+                    if not item.done():
+                        item.set_result(None)
+                else:
+                    batch.append(item)
+                if self._queue.empty() or len(batch) >= BATCH:
+                    break
+                item = self._queue.get_nowait()
+            self._apply(batch)
+            self._ticked.set()
+
+    def _apply(self, records: Sequence[Input]) -> None:
+        """Record and fold inputs, commit, and give what was ordered to the desk."""
+        for record in records:
+            if isinstance(record, Command) and (record.command, record.operator) == KILLED_BY_US:
+                self._hold(record)
+            self.session.take(record)
+        self.session.commit()
+        if self.desk is not None and self._outgoing is not None:
+            orders = self._outgoing.take()
+            self._counts["orders"] += sum(isinstance(order, Order) for order in orders)
+            self.desk.take(orders)
+
+    def _hold(self, kill: Command) -> None:
+        """Keep a halt of the engine's own as a kill switch, so that it outlives this journal."""
+        scope = Scope(kill.strategy, kill.instrument)
+        if scope not in self._killed:
+            self._killed.add(scope)
+            self._control.kill(scope, kill.reason)
+
+    # -- market data ------------------------------------------------------------------------------
+
+    async def _warm_up(self) -> None:
+        """Load the bars that the features need, and those that were missed while nothing ran."""
+        for feed, symbols in self._feeds:
+            for symbol in symbols:
+                wanted = self._warm_up_bars.get(symbol, 0)
+                for bar in await self._history(feed, symbol, wanted):
+                    self._apply([msgspec.structs.replace(bar, late=True)])
+
+    async def _history(self, feed: LiveFeed, symbol: str, wanted: int) -> list[Bar]:
+        last = self._last_bar.get(symbol, 0)
+        if last:
+            wanted = max(1, (self._now() - last) // self._intervals[symbol])
+        if not wanted:
+            return []
+        try:
+            bars = await feed.history(symbol, wanted)
+        except VenueError as error:
+            self._feed_trouble[symbol] = f"no history: {error}"
+            return []
+        return [bar for bar in bars if bar.ts > last]
+
+    async def _pump(self, feed: LiveFeed) -> None:
+        """Put a feed's bars into the queue; call it again when it is lost."""
+        delay = self._rules.reconnect_s
+        while True:
+            try:
+                async with contextlib.aclosing(_generator(feed.stream())) as events:
+                    async for event in events:
+                        self._feed_trouble.pop(event.instrument, None)
+                        if event.ts > self._given.get(event.instrument, 0):
+                            self.hand_in(self._timed(event))
+                        delay = self._rules.reconnect_s
+            except (VenueError, DataError) as error:
+                for symbols in (s for f, s in self._feeds if f is feed):
+                    self._feed_trouble.update(dict.fromkeys(symbols, str(error)))
+            else:
+                return  # a recording that has come to its end
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, self._rules.reconnect_max_s)
+
+    def _timed(self, event: Bar | Quarantined) -> Bar | Quarantined:
+        """Mark a bar that came too late to trade on; what was there before comes once only."""
+        if isinstance(event, Bar):
+            self._given[event.instrument] = event.ts
+            age = (self._now() - event.ts) / self._intervals[event.instrument]
+            if age > self._rules.late_bars:
+                return msgspec.structs.replace(event, late=True)
+        return event
+
+    # -- people -----------------------------------------------------------------------------------
+
+    async def _listen_to_people(self) -> None:
+        while not self._stopping.is_set():
+            for path, request in self._control.requests():
+                if isinstance(request, str):
+                    self._control.refuse(path, f"this is no request: {request}")
+                elif request.id in self._carried_out or not (why := await self._carried(request)):
+                    self._control.done(path)
+                else:
+                    self._control.refuse(path, why)
+            await asyncio.sleep(self._rules.poll_s)
+
+    async def _watch_switches(self) -> None:
+        """Fold kill switches as they come on, whatever else people have to wait for."""
+        while not self._stopping.is_set():
+            for record in self._switched():
+                self.hand_in(record)
+            await asyncio.sleep(self._rules.poll_s)
+
+    async def _carried(self, request: Request) -> str:
+        """Journal and fold a request; return why it could not be carried out, or nothing."""
+        if not self._is_known(request):
+            return "it names what this session does not have"
+        self._carried_out.add(request.id)
+        if request.command == STOP:
+            self.stop()
+            return ""
+        if request.command == ADOPT:
+            return await self._adopted(request)
+        if request.command == "resume" and self.desk is not None:
+            try:
+                await self.desk.settle(request.instrument, request.operator)
+            except VenueError as error:
+                return f"the venue does not say what became of an order: {error}"
+        self.hand_in(command_of(request, self._now()))
+        await self.drained()
+        if request.command == "resume":  # a switch that is on by now is on again
+            self._killed.discard(Scope(request.strategy, request.instrument))
+        return ""
+
+    async def _adopted(self, request: Request) -> str:
+        if self.desk is None or not request.strategy:
+            return "only a live account adopts, and for a strategy"
+        try:
+            await self.desk.adopt(
+                request.strategy, request.instrument, request.reason, request.operator
+            )
+        except (ConfigError, VenueError) as error:
+            return str(error)
+        await self.drained()
+        return ""
+
+    def _is_known(self, scope: Request | Scope) -> bool:
+        names = self.session.names
+        known = ("", *names.symbols)
+        return scope.strategy in ("", *names.strategies) and scope.instrument in known
+
+    def _switched(self) -> list[Input]:
+        """Return commands for the kill switches that have come on since the last look."""
+        on = self._control.switches()
+        new = on.keys() - self._killed
+        self._killed = set(on)
+        commands: list[Input] = []
+        for scope in sorted(new):
+            # A misspelt name: nobody knows what was meant, so everything stops.
+            covered = scope if self._is_known(scope) else EVERYTHING
+            reason = f"file {scope.file_name}: {on[scope]}".rstrip(": ")
+            commands.append(self._own_command("kill", reason, covered))
+        return commands
+
+    def _own_command(self, command: str, reason: str, scope: Scope = EVERYTHING) -> Command:
+        return Command(
+            ts=self._now(),
+            command=command,
+            strategy=scope.strategy,
+            instrument=scope.instrument,
+            reason=reason,
+            operator=OPERATOR,
+        )
+
+    # -- beginning and end ------------------------------------------------------------------------
+
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = self.failure or task.exception()
+            self._stopping.set()
+
+    async def _wait_for_stop(self, feeding: Sequence[asyncio.Task[None]]) -> None:
+        """Return when somebody stops the session, or all feeds have come to their end."""
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        fed = asyncio.ensure_future(asyncio.wait(feeding))
+        either: set[asyncio.Future[Any]] = {stopped, fed}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not stopped.done():
+                await self.drained()
+        finally:
+            stopped.cancel()
+            fed.cancel()
+
+    async def _end(self, serving: asyncio.Task[None]) -> None:
+        """Withdraw what is configured, let the desk finish, close everything."""
+        self._stopping.set()
+        try:
+            if self.failure is None and not serving.done() and self.desk is not None:
+                if self._rules.on_stop == "cancel":
+                    self.hand_in(self._own_command("unreconciled", "stopping"))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._rules.stop_s):
+                        await self.drained()
+                        await self.desk.finished()
+                        await self.drained()
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self.desk is not None:
+                await self.desk.stop()
+            failure = "" if self.failure is None else str(self.failure)
+            self._heartbeat.beat({**self.status(), "stopped": True, "failure": failure})
+        if self.failure is not None:
+            raise self.failure
+
+    async def _beat(self) -> None:
+        """Write the heartbeat after each tick, in a thread: a slow disk must not delay an order."""
+        while True:
+            self._ticked.clear()
+            await asyncio.to_thread(self._heartbeat.beat, self.status())
+            await asyncio.sleep(self._heartbeat.least_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat.most_s):
+                    await self._ticked.wait()
+
+    def _killed_scopes(self) -> list[str]:
+        """Return what is stopped below the whole account: strategy, instrument, or one of both."""
+        state, names = self.session.state, self.session.names
+        sleeves = state.sleeves["killed"].reshape(len(names.strategies), len(names.symbols))
+        return [
+            *(n for n, on in zip(names.strategies, state.strategies["killed"], strict=True) if on),
+            *(s for s, on in zip(names.symbols, state.instruments["killed"], strict=True) if on),
+            *(f"{names.strategies[n]}/{names.symbols[i]}" for n, i in np.argwhere(sleeves)),
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """Return what the session is doing, as plain values."""
+        account, names = self.session.state.account[0], self.session.names
+        quantities = self.session.state.instruments["qty"].tolist()
+        return {
+            **self._facts,
+            "pid": os.getpid(),
+            "ts": self._now(),
+            "inputs": self.session.inputs,
+            "counts": {**self._counts, "fills": int(account["fills"])},
+            "decisions": int(account["decisions"]),
+            "sends": self.desk.sends if self.desk is not None else 0,
+            "equity": float(account["equity"]),
+            "open_orders": int(account["open_orders"]),
+            "positions": {s: q for s, q in zip(names.symbols, quantities, strict=True) if q},
+            "killed": bool(account["killed"]),
+            "killed_scopes": self._killed_scopes(),
+            "reduce_only": bool(account["reduce_only"]),
+            "reconciled": bool(account["reconciled"]),
+            "trouble": self.desk.trouble if self.desk is not None else "",
+            "feeds": dict(self._feed_trouble),
+            "warming": self.session.warming(),
+            "last_bars": dict(self._last_bar),
+        }
+
+
+async def _generator(events: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """Return an iterator as a generator, which can be closed at once."""
+    async for event in events:
+        yield event
+
+
+def unknown_symbols(feeds: Sequence[tuple[LiveFeed, Sequence[str]]], wanted: Sequence[str]) -> None:
+    """Raise `ConfigError` for an instrument that no feed serves."""
+    served = {symbol for _, symbols in feeds for symbol in symbols}
+    missing = [symbol for symbol in wanted if symbol not in served]
+    if missing:
+        raise ConfigError(f"no feed serves {', '.join(missing)}")

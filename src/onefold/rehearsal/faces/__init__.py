@@ -1,0 +1,1 @@
+"""The faces of the rehearsal exchange: each speaks the language of one venue."""
