@@ -97,12 +97,15 @@ def test_a_strategy_is_stopped_and_resumed(session: PaperSession, capsys: Captur
     assert state["kill_switches"] == {"KILL@trend": "odd"}
     assert not state["killed"]
     session.bars_pass(60)
-    assert session.ordered() == {"dips"}
+    assert "trend" not in session.ordered()
     assert onefold(capsys, "resume", "--strategy", "trend", "--reason", "looked").code == 0
     assert session.commands()[-1] == ("resume", "trend", "")
     assert not (session.control / "KILL@trend").exists()
-    session.bars_pass(60)
-    assert "trend" in session.ordered()
+    for _ in range(10):  # when it wants to trade again is the made market's affair
+        session.bars_pass(60)
+        if "trend" in session.ordered():
+            return
+    pytest.fail("it was resumed and never traded again")
 
 
 @pytest.mark.parametrize(
