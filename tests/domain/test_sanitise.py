@@ -214,7 +214,7 @@ def test_columns_and_single_bars_agree(bars: list[Bar], of: Instrument, now: int
 def test_columns_in_two_parts_give_the_same_verdicts(bars: list[Bar], cut: int) -> None:
     whole = sanitise(to_columns(bars), OIL)
     head = sanitise(to_columns(bars[:cut]), OIL)
-    after = int(head.bars.ts[-1]) if head.bars.rows else -1
+    after = int(head.bars.ts[-1]) if head.bars.rows else BEFORE_ALL_NS
     tail = sanitise(to_columns(bars[cut:]), OIL, after=after)
     assert reasons(head) + reasons(tail) == reasons(whole)
 

@@ -28,7 +28,13 @@ from venues.twin import Trouble, Twin, no_trouble
 
 TODAY = dt.date(2026, 11, 20)
 QUICK = DeskRules(
-    reconcile_s=0.05, unknown_s=0.2, retry_s=0.005, retry_max_s=0.02, settle_s=0.01, skew_max_s=1e12
+    reconcile_s=0.05,
+    payments_s=0.0,
+    unknown_s=0.2,
+    retry_s=0.005,
+    retry_max_s=0.02,
+    settle_s=0.01,
+    skew_max_s=1e12,
 )
 START = SessionStart(
     ts=1_700_000_000_000_000_000, mode="live", version="1", build="1", config_hash="1", config={}
@@ -109,7 +115,13 @@ class Rig:
 
     def _opened(self, journal: Journal) -> Live:
         entries = read(self.folder / "journal") if journal.head.seq else iter(())
-        blotter = Blotter(self.plan.account.name, START.ts, self.plan.instruments)
+        blotter = Blotter(
+            self.plan.account.name,
+            START.ts,
+            self.plan.instruments,
+            self.plan.shared,
+            self.plan.names.currencies,
+        )
         outgoing, confirms = Outgoing(), self.twin.abilities.confirms
         watchers: list[Callable[[object], None]] = [blotter.remember]  # type: ignore[list-item]
         recorder = Recorder(

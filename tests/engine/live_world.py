@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from onefold.domain.records import Bar, Fill, Order
+from onefold.domain.records import Action, Bar, Fill, Order
 from onefold.domain.venue import Ticket
 from onefold.engine.control import EVERYTHING, Request, Scope
 from onefold.engine.desk import DeskRules
@@ -41,7 +41,7 @@ class Trader(Rig):
     """A session with a wall clock, which can die at any moment."""
 
     def __init__(self, folder: Path, plan: Plan, venue: Storm, now: Any, live: LiveRules) -> None:
-        rules = DeskRules(reconcile_s=120.0, unknown_s=60.0)
+        rules = DeskRules(reconcile_s=120.0, unknown_s=60.0, payments_s=60.0)
         super().__init__(folder, plan, exchange=venue.exchange, rules=rules, live=live)
         self.twin, self._wall = venue, now
         self.feed.past = sorted(
@@ -245,7 +245,10 @@ class World:
         theirs = {(t.symbol, str(t.trade_id)) for t in self.exchange.trades()}
         if set(told) != theirs:
             self.breach(f"I2: {len(theirs - set(told))} trades are not in the journal")
-        cash = CASH
+        paid: list[Action] = rig.records(Action)  # type: ignore[assignment]
+        if len({p.id for p in paid}) != len(paid):
+            self.breach("I2: a payment is in the journal twice")
+        cash = CASH + sum((Decimal(repr(p.value)) for p in paid), Decimal(0))
         lots = {i.symbol: Decimal(str(i.lot)) for i in self.plan.instruments}
         for f in fills:
             paid = f.side * f.qty * lots[f.instrument] * Decimal(repr(f.price))
@@ -289,6 +292,8 @@ class World:
         """Let a minute pass in which something happens, and its bar close at its end."""
         end = (n + 1) * MINUTE_S
         await happening()
+        if n < self.minutes and self.chance.random() < 0.1:
+            self.exchange.pay(Decimal(self.chance.randint(-500, 500)) / 100)
         await asyncio.sleep(max(0.0, end - asyncio.get_running_loop().time()))
         for bars in self.bars.values():
             self.exchange.on_bar(bars[n])

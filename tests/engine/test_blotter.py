@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Adoption, Fill, Order, OrderNotice, Quarantined
 from onefold.domain.venue import Abilities, OrderReport, Report, TradeReport
-from onefold.engine.blotter import NAME_MAX, Blotter, base36
+from onefold.engine.blotter import KEPT_NS, NAME_MAX, Blotter, base36
 from support import share
 
 BORN = 1_700_000_000_000_000_000
@@ -196,3 +196,47 @@ def test_tickets_are_exact_and_refuse_what_the_venue_cannot_do() -> None:
         blotter.ticket(
             order(time_in_force="gtd", expire_ts=1), Abilities(times_in_force=frozenset({"gtc"}))
         )
+
+
+def test_what_has_long_been_over_is_forgotten_and_halts_when_it_comes_again() -> None:
+    blotter = blotter_of(order(1), order(2), order(3))
+    told = trade(blotter, 1, 10)
+    assert [type(r) for r in blotter.heard(told, BORN)] == [Fill]
+    [ended] = blotter.heard(
+        OrderReport(blotter.client_id(2), "v2", "ABC", "cancelled"), BORN + KEPT_NS
+    )
+    blotter.agreed(BORN + KEPT_NS)
+    assert blotter.heard(told, BORN) == [], "a day has not passed"
+    blotter.agreed(BORN + KEPT_NS + 2)
+    assert [p.order.id for p in blotter.open()] == [3]
+    assert blotter.known(blotter.client_id(1)) is None
+    assert blotter.known(blotter.client_id(2)) is not None
+    [refused] = blotter.heard(told, BORN)
+    assert isinstance(refused, Quarantined)
+    assert refused.reason == "settled_long_ago"
+    assert blotter.heard(stated(blotter, "filled", 10), BORN) == [], "over stays over"
+    [working] = blotter.heard(stated(blotter, "working"), BORN)
+    assert isinstance(working, Quarantined)
+    assert isinstance(ended, OrderNotice)
+
+
+def test_its_memory_is_that_of_a_day() -> None:
+    blotter = blotter_of()
+    for n in range(1, 2_001):
+        now = BORN + n * KEPT_NS // 100
+        blotter.remember(Order(n, now, "ABC", "s0", "entry", 1, 10))
+        blotter.heard(trade(blotter, n, 10, client_id=blotter.client_id(n), ts=now), now)
+        blotter.agreed(now)
+    sizes = [len(x) for x in (blotter._placed, blotter._by_client, blotter._trades)]
+    assert max(sizes) <= 102
+    assert not blotter._open
+
+
+def test_reduce_only_is_told_where_one_strategy_holds_the_instrument() -> None:
+    """A venue knows net positions: it would refuse one's exit against what another holds."""
+    leaving = order(reduce_only=True)
+    able = Abilities(reduce_only=True)
+    assert blotter_of(leaving).ticket(leaving, able).reduce_only
+    shared = Blotter("main", BORN, [share("ABC", lot=0.001)], shared={"ABC"})
+    assert not shared.ticket(leaving, able).reduce_only
+    assert not blotter_of(leaving).ticket(leaving, Abilities(reduce_only=False)).reduce_only

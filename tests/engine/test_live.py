@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from onefold.domain.errors import VenueUncertain
-from onefold.domain.records import Adoption, Bar, Command, Fill, Order, OrderNotice
+from onefold.domain.records import (
+    Action,
+    Adoption,
+    Bar,
+    Command,
+    Fill,
+    Order,
+    OrderNotice,
+    Quarantined,
+)
 from onefold.domain.venue import Abilities
 from onefold.engine.control import KILL, Request
 from onefold.engine.replay import replay
@@ -434,3 +443,47 @@ def test_a_venue_that_confirms_nothing_is_modelled(tmp_path: Path) -> None:
 
     run(work())
     replay(tmp_path / "journal", plan)
+
+
+def test_what_is_paid_besides_trades_is_booked_once(tmp_path: Path) -> None:
+    """I3: funding and fees of the day are cash like any other, also after a restart."""
+
+    async def booked(rig: Rig, count: int) -> None:
+        await rig.until(lambda: len(rig.records(Action)) == count)
+        await rig.settled()
+        assert rig.books_agree()
+
+    async def work() -> None:
+        rig = Rig(tmp_path, plan_of(FLAT, LONG, LONG))
+        async with rig.running() as live:
+            await rig.until(lambda: bool(live.session.state.account["reconciled"][0]))
+            await rig.play(bar(0), bar(1), bar(2))
+            rig.exchange.pay(Decimal("-3.57"), "funding", "ABC")
+            await booked(rig, 1)
+            rig.exchange.pay(Decimal("0.25"), "interest")
+            await booked(rig, 2)
+        async with rig.running() as live:
+            await rig.until(lambda: bool(live.session.state.account["reconciled"][0]))
+            rig.exchange.pay(Decimal("1.00"), "dividend")
+            await booked(rig, 3)
+            assert live.session.state.account["income"][0] == pytest.approx(-2.32)
+
+    run(work())
+    replay(tmp_path / "journal", plan_of(FLAT, LONG, LONG))
+
+
+def test_a_venue_that_does_not_tell_its_payments_is_traded_on_and_says_so(tmp_path: Path) -> None:
+    def trouble(call: str, _moment: str) -> None:
+        if call == "payments":
+            raise VenueUncertain("no permission")
+
+    async def work() -> None:
+        rig = Rig(tmp_path, plan_of(FLAT, LONG), trouble=trouble)
+        async with rig.running() as live:
+            await rig.until(lambda: bool(live.session.state.account["reconciled"][0]))
+            await rig.play(bar(0), bar(1), bar(2))
+            assert live.session.state.instruments["qty"][0] == 1
+        told = [q for q in rig.records(Quarantined) if q.reason == "payments_unknown"]  # type: ignore[attr-defined]
+        assert len(told) == 1
+
+    run(work())

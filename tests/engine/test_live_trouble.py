@@ -226,7 +226,6 @@ def test_work_that_failed_unforeseen_goes_on_or_keeps_the_account_closed(
     run(work())
 
 
-@pytest.mark.xfail(strict=True, reason="an exit is sent as reduce-only, which a venue sees net")
 def test_a_strategy_may_leave_while_another_holds_the_other_side(tmp_path: Path) -> None:
     """No gate may trap a position: the venue knows only the sum of what strategies hold."""
     start = START.ts + MINUTE_NS
@@ -254,7 +253,6 @@ def test_a_strategy_may_leave_while_another_holds_the_other_side(tmp_path: Path)
     run(work())
 
 
-@pytest.mark.xfail(strict=True, reason="settle() lets go of all that the venue does not know yet")
 def test_a_resume_does_not_let_go_of_an_order_that_has_just_been_sent(tmp_path: Path) -> None:
     """A person speaks of what was there to look at: another strategy's order is on its way."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onefold.domain.errors import InvariantBroken
+from onefold.domain.errors import ConfigError, InvariantBroken
 from onefold.domain.instruments import Instrument
 from onefold.domain.records import (
     Action,
@@ -122,6 +122,21 @@ def test_actions_keep_or_change_equity_as_they_should(
     gap = value if action == "roll" else 0.0
     desk.tell(bar(1, 100.0 / ratio + gap))
     assert desk.account("equity") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["equity", "cfd"])
+def test_a_payment_moves_cash_and_equity_alone(kind: str) -> None:
+    desk = held(10, share(kind=kind, currency="EUR"))
+    before, income = desk.account("equity"), desk.account("income")
+    desk.tell(Action(at(1), "payment", -40.0, currency="EUR", id="f1", reason="funding"))
+    desk.tell(Action(at(1), "payment", 6.0, currency="USD", id="i1", reason="interest"))
+    assert desk.account("equity") == pytest.approx(before - 48.0 + 6.0)
+    assert desk.account("income") == pytest.approx(income - 48.0 + 6.0)
+    assert desk.sleeve("qty") == 10
+    desk.tell(bar(2))
+    assert desk.account("equity") == pytest.approx(before - 48.0 + 6.0)
+    with pytest.raises(ConfigError, match="does not say of what"):
+        desk.tell(Action(at(3), "payment", 1.0))
 
 
 def test_a_roll_costs_two_trades() -> None:

@@ -79,7 +79,7 @@ def test_every_word_can_be_said() -> None:
         Desk().tell(Mandate(at(0), 1, mandate.name.lower(), 0.5))
     for action in ActionKind:
         desk = Desk(instruments=(share(), share("XYZ", currency="EUR")), rates={"EUR": 1.1})
-        currency = "EUR" if action is ActionKind.RATE else ""
+        currency = "EUR" if action in {ActionKind.RATE, ActionKind.PAYMENT} else ""
         desk.tell(Action(at(0), action.name.lower(), 1.0, "ABC", currency))
 
 

@@ -14,6 +14,7 @@ language the two spoke. What may come twice is counted once by its id, as the en
 from __future__ import annotations
 
 from contextlib import suppress
+from decimal import Decimal
 
 import pytest
 
@@ -261,6 +262,26 @@ async def positions(rig: Rig) -> None:
     await rig.submit(-1, 3)
     await rig.bar(102)
     assert [p for p in await rig.venue.positions() if p.qty] == []
+
+
+@case(lambda a: a.payments)
+async def payments_since(rig: Rig) -> None:
+    """What is charged and paid besides trades is told once each, exactly, and nothing else is."""
+    assert await rig.venue.payments(0) == []
+    await rig.submit(1, 2)
+    await rig.bar(101)
+    made = rig.exchange.pay(Decimal("-1.25"), "funding", rig.symbol)
+    (told,) = await rig.venue.payments(0)
+    assert (told.amount, told.currency) == (made.amount, made.currency)
+    assert abs(told.ts - made.ts) < MS_NS
+    assert told.reason
+    await rig.bar(102)
+    later = rig.exchange.pay(Decimal("0.75"), "funding", rig.symbol)
+    both = await rig.venue.payments(0)
+    assert [p.amount for p in both] == [Decimal("-1.25"), Decimal("0.75")]
+    assert len({p.payment_id for p in both}) == 2
+    assert both[0] == told, "a payment is told the same way every time"
+    assert [p.amount for p in await rig.venue.payments(later.ts)] == [Decimal("0.75")]
 
 
 @case()

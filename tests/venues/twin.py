@@ -13,6 +13,7 @@ from onefold.domain.errors import VenueRefused, VenueUncertain
 from onefold.domain.venue import (
     Abilities,
     OrderReport,
+    PaymentReport,
     PositionReport,
     Report,
     Ticket,
@@ -60,7 +61,7 @@ class Twin:
     def __init__(self, exchange: Exchange, trouble: Trouble = no_trouble, lag_s: float = 0) -> None:
         self.exchange = exchange
         self.trouble = trouble
-        self.abilities = Abilities()
+        self.abilities = Abilities(payments=True)
         self.lag_s = lag_s
         self.submitted: list[str] = []
         self.armed: list[float] = []
@@ -135,6 +136,13 @@ class Twin:
     async def trades(self, since_ts: int) -> list[TradeReport]:
         await self._call("trades")
         return [trade_report(trade) for trade in self.exchange.trades(since_ts)]
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:
+        await self._call("payments")
+        return [
+            PaymentReport(str(p.payment_id), p.ts, p.amount, p.currency, p.reason, p.symbol)
+            for p in self.exchange.payments(since_ts)
+        ]
 
     async def positions(self) -> list[PositionReport]:
         await self._call("positions")

@@ -74,7 +74,9 @@ class Calls:
         self._ordinary = None if per_second is None else _Lane(per_second * (1 - reserve))
         self._reserved = None if not per_second or not reserve else _Lane(per_second * reserve)
         self._quiet_until = 0.0
-        self._retry = library("stamina").AsyncRetryingCaller(
+        stamina = library("stamina")
+        stamina.instrumentation.set_on_retry_hooks([])  # a line without a reason helps nobody
+        self._retry = stamina.AsyncRetryingCaller(
             attempts=retries + 1,
             timeout=None,
             wait_initial=0.1,

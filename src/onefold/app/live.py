@@ -241,7 +241,13 @@ class _Builder:
     def with_venue(self, venue: LiveVenue) -> Live:
         """Return a session whose orders go to a real venue."""
         one, plan = self._account.settings, self._plan
-        blotter = Blotter(self._account.name, self._start.ts, plan.instruments)
+        blotter = Blotter(
+            self._account.name,
+            self._start.ts,
+            plan.instruments,
+            plan.shared,
+            plan.names.currencies,
+        )
         self._watchers.append(blotter.remember)
         outgoing = Outgoing()
         if venue.abilities.confirms:

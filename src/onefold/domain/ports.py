@@ -6,7 +6,15 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from onefold.domain.records import Action, Bar, Cancel, Fill, Order, OrderNotice, Quarantined
-from onefold.domain.venue import Abilities, OrderReport, PositionReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    Abilities,
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 
 
 class Feed(Protocol):
@@ -114,6 +122,14 @@ class LiveVenue(Protocol):
 
     async def trades(self, since_ts: int) -> list[TradeReport]:
         """Return the account's trades from `since_ts` on, the oldest first."""
+        ...
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:
+        """Return what was paid and received from `since_ts` on other than by trades.
+
+        The oldest first; fees that trades report and transfers of one's own money are left out.
+        Nothing where the venue does not tell (`Abilities.payments`). Raises `VenueUncertain`.
+        """
         ...
 
     async def positions(self) -> list[PositionReport]:

@@ -179,13 +179,19 @@ class Mandate(Record, frozen=True, tag="mandate", omit_defaults=True, gc=False):
 
 
 class Action(Record, frozen=True, tag="action", omit_defaults=True, gc=False):
-    """A split (ratio), dividend (per unit), funding (share of value), roll (price gap) or rate."""
+    """A split (ratio), dividend (per unit), funding (share of value), roll (gap), rate or payment.
+
+    A payment is money of a currency that the account received (or paid, where negative) other than
+    by a trade: `id` is the venue's for it, by which it is booked once, and `reason` says what for.
+    """
 
     ts: int
     action: str
     value: float
     instrument: str = ""
     currency: str = ""
+    id: str = ""
+    reason: str = ""
 
 
 class Adoption(Record, frozen=True, tag="adoption", omit_defaults=True, gc=False):

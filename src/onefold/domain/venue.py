@@ -74,6 +74,20 @@ class PositionReport(msgspec.Struct, frozen=True):
     average: Decimal | None = None
 
 
+class PaymentReport(msgspec.Struct, frozen=True):
+    """Money that an account received (negative: paid) other than by a trade, such as funding.
+
+    `payment_id` is the venue's, by which it is booked once; `reason` says what it was for.
+    """
+
+    payment_id: str
+    ts: int
+    amount: Decimal
+    currency: str
+    reason: str = ""
+    symbol: str = ""
+
+
 Report = OrderReport | TradeReport
 
 
@@ -81,7 +95,8 @@ class Abilities(msgspec.Struct, frozen=True):
     """What a venue can do; what it cannot is refused before it is tried.
 
     `confirms` is false where nothing ever comes back (a webhook): fills are then modelled and
-    marked as unconfirmed. `dead_man` says that it cancels all orders when it stops hearing of us.
+    marked as unconfirmed. `dead_man` says that it cancels all orders when it stops hearing of us,
+    `payments` that it tells what it charges and pays besides trades.
     """
 
     kinds: frozenset[str] = frozenset({"market", "limit", "stop"})
@@ -89,3 +104,4 @@ class Abilities(msgspec.Struct, frozen=True):
     reduce_only: bool = True
     confirms: bool = True
     dead_man: bool = False
+    payments: bool = False

@@ -118,6 +118,7 @@ class ActionKind(IntEnum):
     FUNDING = 2
     ROLL = 3
     RATE = 4
+    PAYMENT = 5
 
 
 class EventKind(IntEnum):

@@ -9,13 +9,15 @@ the records of the journal, so a restart knows every order and trade of before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
 from onefold.domain.errors import ConfigError
 from onefold.domain.instruments import Instrument
 from onefold.domain.records import (
+    Action,
     Adoption,
     Command,
     Fill,
@@ -24,17 +26,30 @@ from onefold.domain.records import (
     Quarantined,
     Record,
 )
-from onefold.domain.venue import Abilities, OrderReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    Abilities,
+    OrderReport,
+    PaymentReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 NAME_MAX = 32
 """Characters of a client order id; what every venue takes, or can be mapped to."""
 FOREIGN_FEE = "foreign_fee"
+FOREIGN_PAYMENT = "foreign_payment"
+KEPT_NS = 86_400 * 1_000_000_000
+"""How long what is over is remembered, from the last agreement with the venue back."""
+PAYMENTS_KEPT_NS = 14 * KEPT_NS
+"""The same for payments, which venues enter days later."""
 OVER = {"cancelled": "cancelled", "rejected": "rejected", "expired": "expired"}
 """Final states of a report that are notices; `filled` is not one, since its trades say it."""
 
 _NS_PER_S = 1_000_000_000
 Made = Fill | OrderNotice | Quarantined | Adoption
+PAID = "payment"
 
 
 def base36(number: int) -> str:
@@ -69,22 +84,39 @@ class Placed:
 
 
 class Blotter:
-    """Every order of an account since its journal began.
+    """The orders of an account that may still fill, and those that were over not long ago.
 
     `account` and `born_ts` (the time of the journal's first record) name its orders for ever: the
     order's number in the journal is the rest of the name, so a restart cannot mint a second one.
+    `shared` are the symbols in which several strategies hold positions of their own, `currencies`
+    those of the books besides the instruments'. What has been
+    over for a day when books and venue agree is forgotten: if the venue tells of it once more, it
+    speaks of an order that has long been settled, and that halts the account.
     """
 
-    def __init__(self, account: str, born_ts: int, instruments: Sequence[Instrument]) -> None:
+    def __init__(
+        self,
+        account: str,
+        born_ts: int,
+        instruments: Sequence[Instrument],
+        shared: Collection[str] = (),
+        currencies: Collection[str] = (),
+    ) -> None:
+        self._shared, self._born_ts = frozenset(shared), born_ts
         self._prefix = f"{account}-{base36(born_ts // _NS_PER_S)}-".replace("_", "")
         self._lots: Mapping[str, Decimal] = {i.symbol: Decimal(str(i.lot)) for i in instruments}
         self._ticks = {i.symbol: Decimal(str(i.tick)).normalize() for i in instruments}
         self._currencies = {i.symbol: i.currency for i in instruments}
+        self._known_currencies = {*currencies, *self._currencies.values()}
         self._placed: dict[int, Placed] = {}
+        self._open: dict[int, Placed] = {}
         self._by_client: dict[str, Placed] = {}
         self._trades: set[tuple[str, str]] = set()
         self._broken: set[tuple[str, str]] = set()
+        self._over: deque[tuple[int, Placed]] = deque()
+        self._counted: deque[tuple[int, tuple[str, str]]] = deque()
         self._fills = 0
+        self._paid: dict[str, int] = {}
         self._parts = dict.fromkeys(self._lots, Decimal(0))
         self.agreed_ts = born_ts
         """When books and venue last agreed; trades from before are known."""
@@ -106,32 +138,58 @@ class Blotter:
 
     def open(self) -> list[Placed]:
         """Return the orders that may still fill, the oldest first."""
-        return [p for p in self._placed.values() if p.is_open]
+        return list(self._open.values())
 
     def remember(self, record: Record) -> None:
         """Take over what a record says: once, however often it is shown."""
         if isinstance(record, Order):
             placed = Placed(record, self.client_id(record.id), record.qty)
             self._placed[record.id] = self._by_client[placed.client_id] = placed
+            self._open[record.id] = placed
         elif isinstance(record, Fill):
             self._remember_fill(record)
         elif isinstance(record, OrderNotice) and record.order in self._placed:
             placed = self._placed[record.order]
             if placed.is_open:
-                placed.state = "working" if record.notice == "accepted" else record.notice
+                self._turn(
+                    placed, "working" if record.notice == "accepted" else record.notice, record.ts
+                )
+        elif isinstance(record, Action) and record.id:
+            self._paid[record.id] = record.ts
         elif isinstance(record, Adoption):
             key = (record.instrument, record.trade)
             if record.trade and key not in self._broken:
                 self._broken.add(key)
                 self._parts[record.instrument] -= self.units(record.instrument, record.qty)
         elif isinstance(record, Command) and record.command == "reconciled":
-            self.agreed_ts = record.ts
+            self.agreed(record.ts)
+
+    def agreed(self, ts: int) -> None:
+        """Take note that books and venue agreed at a time, and forget what was over long before."""
+        self.agreed_ts = ts
+        while self._over and self._over[0][0] < ts - KEPT_NS:
+            _, placed = self._over.popleft()
+            del self._placed[placed.order.id], self._by_client[placed.client_id]
+        while self._counted and self._counted[0][0] < ts - KEPT_NS:
+            _, trade = self._counted.popleft()
+            self._trades.discard(trade)
+            self._broken.discard(trade)
+        old = [name for name, paid in self._paid.items() if paid < ts - PAYMENTS_KEPT_NS]
+        for name in old:
+            del self._paid[name]
+
+    def _turn(self, placed: Placed, state: str, ts: int) -> None:
+        placed.state = state
+        if not placed.is_open:
+            del self._open[placed.order.id]
+            self._over.append((ts, placed))
 
     def _remember_fill(self, fill: Fill) -> None:
         if (fill.instrument, fill.trade) in self._trades:
             return
         self._fills = max(self._fills, fill.id)
         self._trades.add((fill.instrument, fill.trade))
+        self._counted.append((fill.ts, (fill.instrument, fill.trade)))
         if fill.in_kind:
             self._parts[fill.instrument] -= Decimal(fill.in_kind)
         placed = self._placed.get(fill.order)
@@ -140,7 +198,7 @@ class Blotter:
         placed.left -= fill.qty
         placed.owed = max(Decimal(0), placed.owed - self.units(fill.instrument, fill.qty))
         if placed.left <= 0 and placed.is_open:
-            placed.state = "filled"
+            self._turn(placed, "filled", fill.ts)
 
     def ticket(self, order: Order, abilities: Abilities) -> Ticket:
         """Return an order in the venue's words. Raises `ConfigError` for what it cannot do."""
@@ -157,8 +215,16 @@ class Blotter:
             price=None if order.price is None else self._on_grid(order),
             time_in_force=order.time_in_force,
             expire_ts=order.expire_ts,
-            reduce_only=order.reduce_only and abilities.reduce_only,
+            reduce_only=self._may_say_reduce_only(order, abilities),
         )
+
+    def _may_say_reduce_only(self, order: Order, abilities: Abilities) -> bool:
+        """Return whether the venue is told that an order only reduces.
+
+        A venue knows the account's net position alone: where several strategies hold an instrument,
+        it would refuse an exit of one against what another holds.
+        """
+        return order.reduce_only and abilities.reduce_only and order.instrument not in self._shared
 
     def _on_grid(self, order: Order) -> Decimal:
         """Return the price without what floats add to it: a whole number of ticks."""
@@ -189,7 +255,7 @@ class Blotter:
     def _made_of(self, report: Report, now_ts: int) -> list[Made]:
         placed = self._by_client.get(report.client_id)
         if placed is None:
-            return [_refused(report, now_ts, "foreign_order", f"{report.client_id!r}")]
+            return self._stranger(report, now_ts)
         if placed.order.instrument != report.symbol:
             return [_refused(report, now_ts, "wrong_symbol", f"order of {placed.order.instrument}")]
         if report.venue_id:
@@ -197,6 +263,14 @@ class Blotter:
         if isinstance(report, TradeReport):
             return self._traded(placed, report, now_ts)
         return self._stated(placed, report, now_ts)
+
+    def _stranger(self, report: Report, now_ts: int) -> list[Made]:
+        """Return what a report makes of an order not remembered: ours of long ago, or foreign."""
+        is_ours = report.client_id.startswith(self._prefix)
+        if is_ours and isinstance(report, OrderReport) and report.status != "working":
+            return []
+        reason = "settled_long_ago" if is_ours else "foreign_order"
+        return [_refused(report, now_ts, reason, f"{report.client_id!r}")]
 
     def _traded(self, placed: Placed, report: TradeReport, now_ts: int) -> list[Made]:
         order = placed.order
@@ -227,6 +301,22 @@ class Blotter:
             detail = f"a fee of {report.fee} {report.fee_currency}"
             return [fill, _refused(report, now_ts, FOREIGN_FEE, detail)]
         return [fill]
+
+    def paid(self, report: PaymentReport, now_ts: int) -> list[Action | Quarantined]:
+        """Return the record that a payment makes: none when it is known, or from before us.
+
+        One in a currency that the books do not have comes back as `Quarantined`.
+        """
+        if report.payment_id in self._paid or report.ts < self._born_ts:
+            return []
+        name, amount = report.payment_id, float(report.amount)
+        if report.currency in self._known_currencies:
+            made = Action(report.ts, PAID, amount, "", report.currency, name, report.reason)
+            self.remember(made)
+            return [made]
+        self._paid[name] = report.ts
+        detail = f"{report.reason} of {report.amount} {report.currency}"
+        return [Quarantined(report.symbol, now_ts, FOREIGN_PAYMENT, detail)]
 
     def _kept(self, fill: Fill, fee: Decimal) -> list[Adoption]:
         """Return what takes the lots that a fee in kind has broken out of the books, for nothing.

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from onefold.domain.errors import ConfigError, VenueError, VenueUncertain
 from onefold.domain.ports import LiveVenue
 from onefold.domain.records import (
+    Action,
     Adoption,
     Cancel,
     Command,
@@ -32,7 +33,7 @@ from onefold.domain.records import (
 from onefold.domain.venue import PositionReport, Report
 from onefold.engine.blotter import FOREIGN_FEE, Blotter, Placed, refused, unknown
 
-Heard = Fill | OrderNotice | Quarantined | Command | Adoption
+Heard = Fill | OrderNotice | Quarantined | Command | Adoption | Action
 S_PER_NS = 1e-9
 OPERATOR = "engine"
 """Who gives the commands that nobody gave."""
@@ -50,10 +51,13 @@ class DeskRules:
     """How patient a desk is; all in seconds.
 
     `overlap_s` is how far before the last agreement it asks for trades, since venues list them
-    late. An order that was not found until `unknown_s` halts its instrument.
+    late. An order that was not found until `unknown_s` halts its instrument. Payments are asked for
+    at most every `payments_s`, back to `payments_back_s` ago, since venues enter them late.
     """
 
     reconcile_s: float = 300.0
+    payments_s: float = 300.0
+    payments_back_s: float = 3 * 86_400.0
     unknown_s: float = 30.0
     retry_s: float = 0.25
     retry_max_s: float = 5.0
@@ -98,11 +102,14 @@ class Desk:
         self._lanes: dict[str, asyncio.Queue[Order | Cancel]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: set[int] = set()
+        self._missing: set[int] = set()
         self._under_way: set[int] = set()
         self._wanted = asyncio.Event()
         self._keeps_alive = rules.dead_man_s > 0 and venue.abilities.dead_man
         self._stopping = False
         self._told_skew = False
+        self._payments_due = 0.0
+        self._payments_trouble = ""
         self.skewed = False
         self.sends = 0
         self.trouble = "not reconciled yet"
@@ -294,7 +301,6 @@ class Desk:
 
     async def _find(self, placed: Placed) -> None:
         order, delay, missing_since = placed.order, self._rules.retry_s, 0
-        halted = False
         while placed.is_open:
             try:
                 report = await self._venue.find(placed.client_id, order.instrument)
@@ -306,22 +312,25 @@ class Desk:
                     break
                 missing_since = missing_since or self._now()
                 late = (self._now() - missing_since) * S_PER_NS > self._rules.unknown_s
-                if late and not halted:
-                    halted = True
+                if late and order.id not in self._missing:
+                    self._missing.add(order.id)
                     self._halt(f"order {placed.client_id} is not to be found", order.instrument)
             await asyncio.sleep(delay)
             delay = min(2 * delay, self._rules.retry_max_s)
         self._asked.discard(order.id)
+        self._missing.discard(order.id)
 
-    async def settle(self, instrument: str, operator: str) -> None:
-        """Let go of the orders that the venue does not know: a person says that they never came.
+    async def settle(self, strategy: str, instrument: str, operator: str) -> None:
+        """Let go of the orders that were not to be found: a person says that they never came.
 
-        Called when somebody resumes an instrument (all, when it is empty). Raises `VenueError`
-        when the venue does not say.
+        Called when somebody resumes a scope (everything, when it is empty). An order that is on its
+        way, or has not been missing for long enough to halt its instrument, is not spoken of.
+        Raises `VenueError` when the venue does not say.
         """
         for placed in self._blotter.open():
             order = placed.order
-            if placed.state == "working" or instrument not in ("", order.instrument):
+            meant = strategy in ("", order.strategy) and instrument in ("", order.instrument)
+            if not meant or order.id not in self._missing:
                 continue
             report = await self._venue.find(placed.client_id, order.instrument)
             if report is not None:
@@ -387,6 +396,7 @@ class Desk:
                 self._hear(working[placed.client_id])
             elif placed.order.id not in self._under_way:
                 self._ask(placed)
+        await self._book_payments()
         await self._drained()
         for placed in self._blotter.open():
             for record in self._blotter.settled(self._now(), placed):
@@ -398,8 +408,30 @@ class Desk:
         ]
         found += await self._position_differences()
         if not found:
-            self._blotter.agreed_ts = began
+            self._blotter.agreed(began)
         return found
+
+    async def _book_payments(self) -> None:
+        """Book what was paid and received besides trades, every now and then.
+
+        Where the venue does not say, the books' cash may be off by as much: that is told, once, and
+        trading goes on, because orders and positions are certain.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if not self._venue.abilities.payments or now_s < self._payments_due:
+            return
+        since = self._now() - round(self._rules.payments_back_s / S_PER_NS)
+        try:
+            payments = await self._venue.payments(max(0, since))
+        except VenueError as error:
+            if not self._payments_trouble:
+                self._hand_in(Quarantined("", self._now(), "payments_unknown", str(error)))
+            self._payments_trouble = str(error)
+            return
+        self._payments_trouble, self._payments_due = "", now_s + self._rules.payments_s
+        for payment in payments:
+            for record in self._blotter.paid(payment, self._now()):
+                self._hand_in(record)
 
     async def _check_clock(self) -> None:
         """Allow only reductions when our clock is not the venue's: limits go by the day and hour.

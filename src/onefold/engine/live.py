@@ -234,21 +234,27 @@ class Live:
     async def _pump(self, feed: LiveFeed) -> None:
         """Put a feed's bars into the queue; call it again when it is lost."""
         delay = self._rules.reconnect_s
+        symbols = [symbol for one, served in self._feeds if one is feed for symbol in served]
         while True:
             try:
                 async with contextlib.aclosing(_generator(feed.stream())) as events:
                     async for event in events:
-                        self._feed_trouble.pop(event.instrument, None)
+                        self._feed_well(symbols)
                         if event.ts > self._given.get(event.instrument, 0):
                             self.hand_in(self._timed(event))
                         delay = self._rules.reconnect_s
             except (VenueError, DataError) as error:
-                for symbols in (s for f, s in self._feeds if f is feed):
-                    self._feed_trouble.update(dict.fromkeys(symbols, str(error)))
+                self._feed_trouble.update(dict.fromkeys(symbols, str(error)))
             else:
                 return  # a recording that has come to its end
             await asyncio.sleep(delay)
             delay = min(2 * delay, self._rules.reconnect_max_s)
+
+    def _feed_well(self, symbols: Sequence[str]) -> None:
+        """Forget what was wrong with a feed that speaks again, of resting markets too."""
+        if self._feed_trouble:
+            for symbol in symbols:
+                self._feed_trouble.pop(symbol, None)
 
     def _timed(self, event: Bar | Quarantined) -> Bar | Quarantined:
         """Mark a bar that came too late to trade on; what was there before comes once only."""
@@ -291,7 +297,7 @@ class Live:
             return await self._adopted(request)
         if request.command == "resume" and self.desk is not None:
             try:
-                await self.desk.settle(request.instrument, request.operator)
+                await self.desk.settle(request.strategy, request.instrument, request.operator)
             except VenueError as error:
                 return f"the venue does not say what became of an order: {error}"
         self.hand_in(command_of(request, self._now()))

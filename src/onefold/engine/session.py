@@ -193,6 +193,8 @@ class Session:
             self._inbox.fill(record)
         elif isinstance(record, OrderNotice):
             self._inbox.notice(record)
+        elif isinstance(record, Quarantined) and not record.instrument:
+            pass  # it speaks of the account
         elif record.instrument not in self._watched:
             hint = did_you_mean(record.instrument, self._watched)
             raise DataError(f"the run has no instrument {record.instrument!r}{hint}")

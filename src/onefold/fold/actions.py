@@ -64,10 +64,23 @@ def rate_nb(state: Rows, c: int, rate: float) -> None:
 
 
 @kernel_part
+def pay_nb(state: Rows, c: int, amount: float) -> None:
+    """Enter money of a currency that came in, or went out, other than by a trade."""
+    account, currency = account_of(state), currency_of(state, c)
+    currency.cash += amount
+    account.income += amount * currency.rate
+    account.equity += amount * currency.rate
+    add_up_nb(state)
+
+
+@kernel_part
 def action_nb(state: Rows, out: Rows, kind: int, i: int, c: int, value: float, ts: int) -> None:
-    """Fold a split, dividend, funding payment, roll or exchange rate."""
+    """Fold a split, dividend, funding, roll, exchange rate or payment."""
     if kind == ActionKind.RATE:
         rate_nb(state, c, value)
+        return
+    if kind == ActionKind.PAYMENT:
+        pay_nb(state, c, value)
         return
     account, instrument = account_of(state), instrument_of(state, i)
     currency = currency_of(state, instrument.currency)

@@ -58,6 +58,7 @@ _MANDATES = {m.name.lower(): int(m) for m in MandateKind}
 _BY_SLEEVE = {MandateKind.CONF_MIN, MandateKind.SUPPRESS}
 _BY_STRATEGY = {MandateKind.RISK_BUDGET, MandateKind.MAX_POSITION}
 _ACTIONS = {a.name.lower(): int(a) for a in ActionKind}
+_BY_CURRENCY = {ActionKind.RATE, ActionKind.PAYMENT}
 NOTICE_NAMES = [n.name.lower() for n in Notice]
 
 
@@ -225,7 +226,7 @@ class Inbox:
         if action.currency:
             currency = _index(action.currency, self._currencies, "currency")
         what = _index(action.action, _ACTIONS, "action")
-        if (currency if what == ActionKind.RATE else instrument) < 0:
+        if (currency if what in _BY_CURRENCY else instrument) < 0:
             raise ConfigError(f"action {action.action!r} at {action.ts} does not say of what")
         positive = what in {ActionKind.SPLIT, ActionKind.RATE}
         if not math.isfinite(action.value) or (positive and action.value <= 0.0):

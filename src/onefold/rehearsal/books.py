@@ -99,6 +99,10 @@ class Books:
         held.qty += signed
         return fee
 
+    def pay(self, amount: Decimal) -> None:
+        """Enter money of the account's currency that came in other than by a trade."""
+        self._flows += amount
+
     def cash(self) -> Decimal:
         """Return the cash in the account's currency."""
         unpaid = sum(

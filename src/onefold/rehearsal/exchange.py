@@ -11,6 +11,7 @@ back, and neither do the times of trades, since a client that asks "what since t
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,6 +29,8 @@ from onefold.sim.venue import new_book
 ACCOUNT = "account"
 KINDS = ("market", "limit", "stop")
 TIMES_IN_FORCE = ("gtc", "day", "gtd", "ioc")
+BARS_KEPT = 10_000
+"""Bars of each symbol that can be asked for; there may be twice as many."""
 _ENDS: dict[str, Status] = {
     "cancelled": "cancelled",
     "rejected": "rejected",
@@ -85,6 +88,17 @@ class VenueTrade(NamedTuple):
     ts: int
 
 
+class VenuePayment(NamedTuple):
+    """Money that the account received (negative: paid) other than by a trade."""
+
+    payment_id: int
+    ts: int
+    amount: Decimal
+    currency: str
+    reason: str
+    symbol: str
+
+
 class Opening(NamedTuple):
     """A bar that has begun, and the price at which it did."""
 
@@ -124,8 +138,10 @@ class Exchange:
         self.books = Books(instruments, cash, currency, rates or {})
         self._names_once, self._orders_max = names_once, orders_max
         self._orders: list[VenueOrder] = []
+        self._working: dict[int, VenueOrder] = {}
         self._names: dict[str, VenueOrder] = {}
         self._trades: list[VenueTrade] = []
+        self._payments: list[VenuePayment] = []
         self._listeners: list[Listener] = []
         self._parts: dict[int, VenueOrder] = {}
         self._held_lots: dict[int, int] = {}
@@ -173,6 +189,7 @@ class Exchange:
         halve, self._halve_next = self._halve_next, False
         lots = self._checked(order)
         self._orders.append(order)
+        self._working[order.venue_id] = order
         if client_id:
             self._names[client_id] = order
         if halve and lots > 1:
@@ -209,19 +226,22 @@ class Exchange:
 
     def working(self, symbol: str | None = None) -> list[VenueOrder]:
         """Return the orders that may still fill, the oldest first."""
-        return [order for order in self.orders(symbol) if order.status == "working"]
+        return [order for order in self._working.values() if symbol in (None, order.symbol)]
 
     def trades(
         self, since_ts: int = 0, symbol: str | None = None, venue_id: int | None = None
     ) -> list[VenueTrade]:
         """Return trades from a time on, the oldest first."""
+        first = bisect_left(self._trades, since_ts, key=lambda trade: trade.ts)
         return [
             trade
-            for trade in self._trades
-            if trade.ts >= since_ts
-            and symbol in (None, trade.symbol)
-            and venue_id in (None, trade.venue_id)
+            for trade in self._trades[first:]
+            if symbol in (None, trade.symbol) and venue_id in (None, trade.venue_id)
         ]
+
+    def payments(self, since_ts: int = 0) -> list[VenuePayment]:
+        """Return what was paid and received besides trades from a time on, the oldest first."""
+        return [payment for payment in self._payments if payment.ts >= since_ts]
 
     def positions(self) -> dict[str, Decimal]:
         """Return the units held of every symbol; negative is short."""
@@ -258,7 +278,7 @@ class Exchange:
         self._listed(bar.instrument)
         self._meet(bar)
         self.begun.pop(bar.instrument, None)
-        self.bars[bar.instrument].append(bar)
+        self._keep(bar)
         self._release(bar.instrument)
         self._tell(bar)
 
@@ -271,6 +291,14 @@ class Exchange:
     def advance(self, ts: int) -> None:
         """Move the clock forward."""
         self.now_ns = max(self.now_ns, ts)
+
+    def pay(self, amount: Decimal, reason: str = "funding", symbol: str = "") -> VenuePayment:
+        """Let the account receive (negative: pay) money of its currency, such as funding."""
+        number = len(self._payments) + 1
+        made = VenuePayment(number, self.now_ns, amount, self.currency, reason, symbol)
+        self._payments.append(made)
+        self.books.pay(amount)
+        return made
 
     def listen(self, callback: Listener) -> Callable[[], None]:
         """Call back with everything that happens; return what ends it."""
@@ -364,6 +392,13 @@ class Exchange:
         known = self._names.get(client_id)
         return known is not None and (self._names_once or known.status == "working")
 
+    def _keep(self, bar: Bar) -> None:
+        """Keep a bar, and let go of the oldest now and then: a rehearsal may last for months."""
+        bars = self.bars[bar.instrument]
+        bars.append(bar)
+        if len(bars) >= 2 * BARS_KEPT:
+            del bars[:-BARS_KEPT]
+
     def _listed(self, symbol: str) -> Instrument:
         if symbol not in self.instruments:
             raise Refusal(f"{symbol!r} is not listed here", "unknown_symbol")
@@ -442,6 +477,7 @@ class Exchange:
 
     def _end(self, order: VenueOrder, status: Status) -> None:
         order.status, order.updated_ts = status, self.now_ns
+        self._working.pop(order.venue_id, None)
         if status == "rejected":
             order.reason = "the cash does not cover the rest"
         self._tell(order)
@@ -454,6 +490,7 @@ class Exchange:
         order.average, order.updated_ts = paid / order.filled, self.now_ns
         if not order.left:
             order.status = "filled"
+            self._working.pop(order.venue_id, None)
         trade = VenueTrade(
             trade_id=len(self._trades) + 1,
             venue_id=order.venue_id,

@@ -87,6 +87,11 @@ class Plan:
         return frozenset(symbol for placement in self.placements for symbol in placement.symbols)
 
     @property
+    def shared(self) -> frozenset[str]:
+        """Return the symbols that several strategies trade, each with a position of its own."""
+        return frozenset(s for s, numbers in self._numbers.items() if len(numbers) > 1)
+
+    @property
     def needs_position(self) -> tuple[str, ...]:
         """Return the names of strategies that need their own position; they run by events only."""
         return tuple(p.name for p in self.placements if p.strategy.needs_position)

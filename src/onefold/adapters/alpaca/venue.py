@@ -23,9 +23,17 @@ from onefold.adapters.alpaca.parse import (
     update_reports,
 )
 from onefold.adapters.alpaca.stream import Streams
+from onefold.adapters.recent import Recent
 from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
-from onefold.domain.venue import OrderReport, PositionReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 
 ORDERS_PAGE = 500
 TRADES_PAGE = 100
@@ -43,8 +51,8 @@ class AlpacaVenue:
         self._config = config
         self._client = Client(config, instruments)
         self._trading = self._client.trading
-        self._names: dict[str, str] = {}
-        self._ids: dict[str, str] = {}
+        self._names: Recent[str, str] = Recent()
+        self._ids: Recent[str, str] = Recent()
 
     async def open(self) -> None:
         """Try the keys and look our symbols up; raises `ConfigError`, `VenueUncertain`."""
@@ -133,6 +141,10 @@ class AlpacaVenue:
             query["page_token"] = page[-1].get("id")
         # Trades of one millisecond come in any order.
         return sorted((t for t in found if t.ts >= since_ts), key=lambda trade: trade.ts)
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
+        """Return nothing: this venue does not tell what it charges besides trades."""
+        return []
 
     async def positions(self) -> list[PositionReport]:
         """Return what is held of our symbols; nothing is left out but zeros."""

@@ -31,9 +31,17 @@ from onefold.adapters.ccxt.parse import (
     triggered_id,
 )
 from onefold.adapters.ccxt.stream import Ear, reading
+from onefold.adapters.recent import Recent
 from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
-from onefold.domain.venue import OrderReport, PositionReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 
 T = TypeVar("T")
 
@@ -65,8 +73,8 @@ class CcxtVenue:
         else:
             self.abilities = UNPROVEN
         self._ear = Ear(self._client) if self._client.streams else None
-        self._names: dict[str, str] = {}
-        self._sent: set[str] = set()
+        self._names: Recent[str, str] = Recent()
+        self._sent: Recent[str, None] = Recent()
         # Our orders that may still fill, with their symbols, and which of them are stops.
         self._open: dict[str, str] = {}
         self._conditions: set[str] = set()
@@ -96,7 +104,7 @@ class CcxtVenue:
             trigger = self._client.on_grid(symbol, request.trigger, "price")
             params = {**params, "triggerPrice": trigger}
             self._conditions.add(ticket.client_id)
-        self._sent.add(ticket.client_id)
+        self._sent[ticket.client_id] = None
         self._open[ticket.client_id] = symbol
 
         async def send() -> OrderReport:
@@ -162,6 +170,10 @@ class CcxtVenue:
             trades = await self._trades_of(symbol, since_ts // MS_NS, now_ms)
             found += [await self._trade(trade) for trade in trades]
         return sorted((t for t in found if t.ts >= since_ts), key=lambda trade: trade.ts)
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
+        """Return nothing: this venue does not tell what it charges besides trades."""
+        return []
 
     async def positions(self) -> list[PositionReport]:
         """Return what is held of our symbols, leaving out nothing but zeros.
@@ -281,7 +293,9 @@ class CcxtVenue:
             symbol = self._client.ours(theirs)
             for client_id in [c for c in self._conditions if self._open.get(c) == symbol]:
                 await self._find_stop(client_id, theirs)
-        return self._names.setdefault(venue_id, said)
+        if venue_id not in self._names:
+            self._names[venue_id] = said
+        return self._names[venue_id]
 
     def _size(self, symbol: str) -> Decimal:
         return self._client.contract_size(symbol) if symbol in self._client.markets else Decimal(1)

@@ -33,7 +33,14 @@ from onefold.adapters.kite.parse import (
 from onefold.adapters.kite.stream import Ticker
 from onefold.domain.errors import VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
-from onefold.domain.venue import OrderReport, PositionReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 
 Row = dict[str, Any]
 
@@ -129,6 +136,10 @@ class KiteVenue:
         reports = await self._trade_reports(by_time(rows))
         since = since_ts // SECOND_NS * SECOND_NS
         return [report for report in reports if report.ts >= since]
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
+        """Return nothing: this venue does not tell what it charges besides trades."""
+        return []
 
     async def positions(self) -> list[PositionReport]:
         """Return what is held of our symbols under the product that is traded.

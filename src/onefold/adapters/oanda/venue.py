@@ -33,7 +33,14 @@ from onefold.adapters.oanda.stream import messages
 from onefold.domain.calendars import DAY_NS
 from onefold.domain.errors import VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
-from onefold.domain.venue import OrderReport, PositionReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 
 PAGE = 1_000
 """The most transactions that one answer has."""
@@ -125,6 +132,10 @@ class OandaVenue:
         await self._reach_back(since_ts)
         await self._catch_up()
         return self._ledger.trades(since_ts)
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
+        """Return nothing: this venue does not tell what it charges besides trades."""
+        return []
 
     async def positions(self) -> list[PositionReport]:
         """Return what is held of our symbols. Raises `VenueUncertain`."""

@@ -16,7 +16,14 @@ from onefold.adapters.traderspost.http import Client
 from onefold.adapters.traderspost.parse import ABILITIES, order_message
 from onefold.domain.errors import VenueRefused
 from onefold.domain.instruments import Instrument
-from onefold.domain.venue import OrderReport, PositionReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 
 
 class TradersPostVenue:
@@ -91,6 +98,10 @@ class TradersPostVenue:
 
     async def trades(self, since_ts: int) -> list[TradeReport]:  # noqa: ARG002 - as the port has it
         """Return nothing: no trade is ever told of."""
+        return []
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
+        """Return nothing: this venue does not tell what it charges besides trades."""
         return []
 
     async def positions(self) -> list[PositionReport]:

@@ -155,7 +155,7 @@ class Desk:
         number, order = whole(params, "fromId", 0), params.get("orderId")
         rows = [
             trade
-            for trade in self.exchange.trades(0, market.symbol)
+            for trade in self.exchange.trades(first * MS_NS, market.symbol)
             if trade.trade_id >= number
             and first <= trade.ts // MS_NS <= last
             and order in (None, str(trade.venue_id))
