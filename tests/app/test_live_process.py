@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from onefold.domain.records import AnyRecord, Fill, Order, OrderNotice
+from onefold.domain.records import AnyRecord, Fill, Handover, Order, OrderNotice
 from onefold.journal import decode, read, verify
 
 from .live_venue import CONFIG, FLIPS, RESTS, VenueThread
@@ -67,13 +67,13 @@ def ended(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def journal_of(folder: Path) -> Path:
-    [found] = (folder / "journal" / "main").glob("live-*")
-    return found
+def journals_of(folder: Path) -> list[Path]:
+    return sorted((folder / "journal" / "main").glob("live-*"), key=lambda p: p.stat().st_ctime)
 
 
 def records(folder: Path, *kinds: type) -> list[object]:
-    found = (decode(entry, AnyRecord) for entry in read(journal_of(folder)))  # type: ignore[arg-type]
+    entries = (entry for journal in journals_of(folder) for entry in read(journal))
+    found = (decode(entry, AnyRecord) for entry in entries)  # type: ignore[arg-type]
     return [record for record in found if isinstance(record, kinds)]
 
 
@@ -103,7 +103,16 @@ def check_against(folder: Path, venue: VenueThread) -> None:
     assert over <= ordered
     held = sum(f.side * f.qty for f in records(folder, Fill))  # type: ignore[attr-defined]
     assert held * Decimal("0.001") == venue.exchange.positions()["BTCUSDT"]
-    verify(journal_of(folder))
+    for journal in journals_of(folder):
+        verify(journal)
+        assert replayed(journal)["mismatches"] == 0
+
+
+def replayed(journal: Path) -> dict[str, object]:
+    done = subprocess.run(
+        [*COMMAND, "replay", str(journal), "--json"], check=True, capture_output=True, text=True
+    )
+    return msgspec.json.decode(done.stdout)
 
 
 def test_a_killed_process_comes_back_to_the_same_books(tmp_path: Path) -> None:
@@ -126,13 +135,37 @@ def test_a_killed_process_comes_back_to_the_same_books(tmp_path: Path) -> None:
         ended(process)
         assert venue.exchange.trades()
         check_against(folder, venue)
-    done = subprocess.run(
-        [*COMMAND, "replay", str(journal_of(folder)), "--json"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert msgspec.json.decode(done.stdout)["mismatches"] == 0
+
+
+def test_a_changed_configuration_goes_on_with_what_the_account_has(tmp_path: Path) -> None:
+    """P2: positions, orders on their way and the day's counters outlive an edit, and a crash."""
+    with VenueThread() as venue:
+        folder = folder_with(tmp_path, venue.url)
+        config = folder / "onefold.yaml"
+        text = config.read_text()
+        for loss in (0.5, 0.6, 0.5):
+            config.write_text(text.replace("freshness_bars: 20", f"daily_loss: {loss}"))
+            process = started(folder)
+            trading(process, folder)
+            time.sleep(6)
+            state = beat(folder)
+            assert state["trouble"] == ""
+            assert not state["killed"]
+            process.kill()
+            process.communicate()
+        config.write_text(text.replace("freshness_bars: 20", "daily_loss: 0.7"))
+        process = started(folder)
+        trading(process, folder)
+        venue.paused.set()
+        time.sleep(3)
+        ended(process)
+        assert venue.exchange.trades()
+        assert len(journals_of(folder)) == 4
+        check_against(folder, venue)
+    handovers = records(folder, Handover)
+    assert len(handovers) == 3
+    assert any(h.orders for h in handovers)  # type: ignore[attr-defined]
+    assert any(row["qty"] for h in handovers for row in h.sleeves.values())  # type: ignore[attr-defined]
 
 
 def test_one_account_that_cannot_trade_leaves_the_others_trading(tmp_path: Path) -> None:

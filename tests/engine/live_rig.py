@@ -12,14 +12,14 @@ from pathlib import Path
 import msgspec
 
 from onefold.domain.errors import VenueUncertain
-from onefold.domain.records import AnyRecord, Bar, Quarantined, SessionStart
-from onefold.engine.blotter import Blotter
+from onefold.domain.records import AnyRecord, Bar, Handover, Quarantined, SessionStart
 from onefold.engine.control import Control
 from onefold.engine.desk import Desk, DeskRules
 from onefold.engine.heartbeat import NAME, Heartbeat
 from onefold.engine.live import Live, LiveRules
 from onefold.engine.recorder import Recorder
 from onefold.engine.session import Mirror, Outgoing, Session
+from onefold.engine.succession import begun, blotter_of, hand_over
 from onefold.journal import Journal, decode, read
 from onefold.rehearsal.exchange import Exchange
 from onefold.sim.exchange import SimulatedVenue
@@ -92,7 +92,18 @@ class Rig:
         self.skew_ns = 0
         self._look = look
         self._rules, self._live_rules = rules, live or LiveRules(poll_s=0.005, late_bars=1e12)
+        self.journals = [folder / "journal"]
+        self._handover: Handover | None = None
         self.live: Live
+
+    def reconfigure(self, heir: Plan) -> None:
+        """Change the configuration of a session that does not run: another journal goes on."""
+        before = begun(self.journals[-1])
+        if before is None:  # it died before it had written anything
+            return
+        self._handover = hand_over(before, self.plan.account.name, self.plan, heir, self.now())
+        self.journals.append(self.folder / f"journal-{len(self.journals) + 1}")
+        self.plan = heir
 
     def now(self) -> int:
         """Return the exchange's time, which a test moves, by our clock."""
@@ -101,7 +112,7 @@ class Rig:
     @contextlib.asynccontextmanager
     async def running(self, *, killed: str = "") -> AsyncIterator[Live]:
         """Run the session until the block ends; then stop it in good order."""
-        with Journal.open(self.folder / "journal", today=lambda: TODAY) as journal:
+        with Journal.open(self.journals[-1], today=lambda: TODAY) as journal:
             self.live = self._opened(journal)
             recorded = self.live.session.inputs
             task = asyncio.ensure_future(self.live.run(killed=killed))
@@ -114,14 +125,8 @@ class Rig:
                 await task
 
     def _opened(self, journal: Journal) -> Live:
-        entries = read(self.folder / "journal") if journal.head.seq else iter(())
-        blotter = Blotter(
-            self.plan.account.name,
-            START.ts,
-            self.plan.instruments,
-            self.plan.shared,
-            self.plan.names.currencies,
-        )
+        entries = read(self.journals[-1]) if journal.head.seq else iter(())
+        blotter = blotter_of(self.plan.account.name, START, self._handover, self.plan)
         outgoing, confirms = Outgoing(), self.twin.abilities.confirms
         watchers: list[Callable[[object], None]] = [blotter.remember]  # type: ignore[list-item]
         recorder = Recorder(
@@ -132,7 +137,11 @@ class Rig:
         )
         venue = outgoing if confirms else Mirror(self._model(), outgoing)
         session = Session(
-            self.plan, venue, recorder, msgspec.structs.replace(START, modelled=not confirms)
+            self.plan,
+            venue,
+            recorder,
+            msgspec.structs.replace(START, modelled=not confirms),
+            handover=self._handover,
         )
         live = Live(
             session,
@@ -193,8 +202,8 @@ class Rig:
                 await asyncio.sleep(0.002)
 
     def records(self, *kinds: type) -> list[object]:
-        """Return the journal's records of some kinds."""
-        return list(_decoded(self.folder / "journal", kinds))
+        """Return the records of some kinds of all journals."""
+        return [record for path in self.journals for record in _decoded(path, kinds)]
 
     def books_agree(self) -> bool:
         """Return whether every position and the cash equal the exchange's."""

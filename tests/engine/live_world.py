@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Trader(Rig):
         return int(self._wall()) + self.skew_ns
 
     async def begin(self) -> None:
-        self._journal = Journal.open(self.folder / "journal", today=lambda: dt.date(2026, 11, 20))
+        self._journal = Journal.open(self.journals[-1], today=lambda: dt.date(2026, 11, 20))
         self.live = self._opened(self._journal)
         self._task = asyncio.ensure_future(self.live.run())
 
@@ -181,7 +182,7 @@ class World:
     def _journaled(self) -> bytes:
         """Return the end of the journal as it is on the disk."""
         found = b""
-        for path in sorted(self.folder.glob("journal/*.jsonl"))[-2:]:
+        for path in sorted(self.trader.journals[-1].glob("*.jsonl"))[-2:]:
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - TAIL_BYTES))
                 found += file.read()
@@ -260,8 +261,9 @@ class World:
         orders = [o.client_id for o in self.exchange.orders()]
         if len(orders) != len(set(orders)):
             self.breach("I1: an intent has two orders at the exchange")
-        verify(self.folder / "journal")
-        replayed = replay(self.folder / "journal", self.plan).run.state
+        for journal in rig.journals:
+            verify(journal)
+        replayed = replay(rig.journals[-1], rig.plan).run.state
         for part in ("account", "instruments", "sleeves", "strategies", "currencies", "orders"):
             if getattr(replayed, part).tobytes() != getattr(rig.live.session.state, part).tobytes():
                 self.breach(f"I6: the replay ends with other {part}")
@@ -288,6 +290,23 @@ class World:
         self.trader = Trader(self.folder, self.plan, self.venue, self.now, rules)
         await self.trader.begin()
 
+    async def _restarted(self) -> None:
+        """Begin again, as a process that knows nothing but its folder."""
+        before = self.trader
+        assert before is not None
+        rules = LiveRules(poll_s=1.0, late_bars=2.0, on_stop=self.chance.choice(["cancel", "keep"]))
+        self.trader = Trader(self.folder, before.plan, self.venue, self.now, rules)
+        self.trader.journals, self.trader._handover = before.journals, before._handover
+        await self.trader.begin()
+
+    def _reconfigure(self) -> None:
+        """Change a limit that stops nothing, as a configuration may change any."""
+        assert self.trader is not None
+        account = self.trader.plan.account
+        limits = account.limits.model_copy(update={"daily_loss": self.chance.choice([0.8, 0.9])})
+        heir = replace(self.trader.plan, account=account.model_copy(update={"limits": limits}))
+        self.trader.reconfigure(heir)
+
     async def _minute(self, n: int, happening: Any) -> None:
         """Let a minute pass in which something happens, and its bar close at its end."""
         end = (n + 1) * MINUTE_S
@@ -307,13 +326,24 @@ class World:
         """Let something happen, or nothing."""
         await asyncio.sleep(self.chance.uniform(0.0, 40.0))
         what = self.chance.choices(
-            ["nothing", "crash", "restart", "down", "drop", "kill", "resume", "skew", "feed"],
-            [6, 1, 1, 1, 1, 1, 8, 0.3, 0.5],
+            [
+                "nothing",
+                "crash",
+                "restart",
+                "reconfigure",
+                "down",
+                "drop",
+                "kill",
+                "resume",
+                "skew",
+                "feed",
+            ],
+            [6, 1, 1, 0.7, 1, 1, 1, 8, 0.3, 0.5],
         )[0]
         assert self.trader is not None
         if self.trader.failed is not None:
             raise self.trader.failed
-        if what in ("crash", "restart"):
+        if what in ("crash", "restart", "reconfigure"):
             await self._restart(what)
         elif what == "down":
             self.venue.go_down(self.chance.choice([1.0, 10.0, 90.0, 300.0]))
@@ -330,12 +360,15 @@ class World:
 
     async def _restart(self, how: str) -> None:
         assert self.trader is not None
-        self.crashes += how == "crash"
+        crashes = how == "crash" or (how == "reconfigure" and self.chance.random() < 0.5)
+        self.crashes += crashes
         before = self.trader._journal.head.seq
-        await (self.trader.crash() if how == "crash" else self.trader.end())
+        await (self.trader.crash() if crashes else self.trader.end())
         await asyncio.sleep(self.chance.choice([0.0, 5.0, 15.0]))
-        await self._begin()
-        if self.trader._journal.head.seq < before:
+        if how == "reconfigure":
+            self._reconfigure()
+        await self._restarted()
+        if how != "reconfigure" and self.trader._journal.head.seq < before:
             self.breach(f"I5: {before} records were durable, {self.trader._journal.head.seq} are")
 
     def _kill(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,12 +25,11 @@ from onefold.adapters.recorded import RecordedFeed
 from onefold.app.live_settings import AccountSettings, FeedSettings
 from onefold.app.settings import Loaded, Settings, accounts_of
 from onefold.app.vet import vet
-from onefold.app.wiring import Recipe, build, load_bars, read_sources
+from onefold.app.wiring import Recipe, build, load_bars, read_sources, recorded_recipe
 from onefold.domain.errors import ConfigError, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.ports import LiveFeed, LiveVenue
-from onefold.domain.records import Order, Record, SessionStart
-from onefold.engine.blotter import Blotter
+from onefold.domain.records import Handover, Order, Record, SessionStart
 from onefold.engine.control import Control
 from onefold.engine.desk import Desk, DeskRules
 from onefold.engine.heartbeat import NAME, Heartbeat
@@ -38,6 +38,7 @@ from onefold.engine.live import Live, LiveRules
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import started
 from onefold.engine.session import Mirror, Outgoing, Session
+from onefold.engine.succession import blotter_of, current, hand_over, new_folder
 from onefold.journal import Journal, read
 from onefold.sim.exchange import SimulatedVenue
 from onefold.sim.plan import Plan
@@ -183,19 +184,13 @@ async def running(account: Account, source: Source) -> AsyncIterator[Live]:
     vet(plan, {})
     with contextlib.ExitStack() as stack:
         instance = stack.enter_context(Instance(account.folder, account.name))
-        journal = stack.enter_context(
-            Journal.open(
-                account.folder / f"{account.mode}-{recipe.hash}",
-                mode=account.loaded.settings.session.durability,
-                today=lambda: datetime.now(UTC).date(),
-                segment_bytes=round(account.loaded.settings.session.segment_mb * MB),
-            )
-        )
+        path, handover = succeeded(account, recipe, plan)
+        journal = stack.enter_context(_journal(account, path))
         async with contextlib.AsyncExitStack() as opened:
             for feed, _ in source.feeds:
                 opened.push_async_callback(feed.close)
                 await feed.open()
-            builder = _Builder(account, source, recipe, plan, journal, instance)
+            builder = _Builder(account, source, recipe, plan, journal, instance, handover)
             if account.mode == "live":
                 venue = venue_of(account, {i.symbol: i for i in plan.instruments})
                 opened.push_async_callback(venue.close)
@@ -203,6 +198,36 @@ async def running(account: Account, source: Source) -> AsyncIterator[Live]:
                 yield builder.with_venue(venue)
             else:
                 yield builder.simulated()
+
+
+def _journal(account: Account, path: Path) -> Journal:
+    """Open a journal for writing, which repairs its torn end."""
+    session = account.loaded.settings.session
+    return Journal.open(
+        path,
+        mode=session.durability,
+        today=lambda: datetime.now(UTC).date(),
+        segment_bytes=round(session.segment_mb * MB),
+    )
+
+
+def succeeded(account: Account, recipe: Recipe, plan: Plan) -> tuple[Path, Handover | None]:
+    """Return the folder of the account's journal, and what it takes over from the one before.
+
+    A live account goes on with everything that it has when its configuration changes. Without real
+    money each configuration has an account of its own, so that its results are its own.
+    """
+    path = account.folder / f"{account.mode}-{recipe.hash}"
+    before = current(account.folder, account.mode) if account.mode == "live" else None
+    if before is None:
+        return path, None
+    if before.start.config_hash == recipe.hash:
+        return before.path, before.handover
+    with _journal(account, before.path):
+        pass
+    was = recorded_recipe(before.start).plan()
+    handover = hand_over(before, account.name, was, plan, time.time_ns())
+    return new_folder(account.folder, path.name), handover
 
 
 class _Builder:
@@ -216,9 +241,10 @@ class _Builder:
         plan: Plan,
         journal: Journal,
         instance: Instance,
+        handover: Handover | None,
     ) -> None:
         self._account, self._source, self._plan = account, source, plan
-        self._journal, self._instance = journal, instance
+        self._journal, self._instance, self._handover = journal, instance, handover
         self._watchers: list[Callable[[Record], None]] = []
         path = journal.path
         self._start = (
@@ -241,13 +267,7 @@ class _Builder:
     def with_venue(self, venue: LiveVenue) -> Live:
         """Return a session whose orders go to a real venue."""
         one, plan = self._account.settings, self._plan
-        blotter = Blotter(
-            self._account.name,
-            self._start.ts,
-            plan.instruments,
-            plan.shared,
-            plan.names.currencies,
-        )
+        blotter = blotter_of(self._account.name, self._start, self._handover, plan)
         self._watchers.append(blotter.remember)
         outgoing = Outgoing()
         if venue.abilities.confirms:
@@ -284,7 +304,8 @@ class _Builder:
         recorder = Recorder(
             entries, self._journal, answers_are_inputs=answers_are_inputs, seen=self._seen
         )
-        return Session(self._plan, venue, recorder, self._start, keep=False)
+        handover = self._handover
+        return Session(self._plan, venue, recorder, self._start, handover=handover, keep=False)
 
     def _seen(self, record: Record) -> None:
         for watch in self._watchers:

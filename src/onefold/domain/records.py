@@ -235,6 +235,50 @@ class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=Fa
     modelled: bool = False
 
 
+Numbers = dict[str, float | int | str | None]
+"""Fields of the fold's memory by their names; NaN is None, and an infinity is inf or -inf."""
+
+
+class CarriedOrder(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """An order that may still fill, as the journal before left it; `slot` is the fold's own."""
+
+    order: Order
+    state: str
+    slot: Numbers
+    venue_id: str = ""
+
+
+class Handover(Record, frozen=True, tag="handover", omit_defaults=True, gc=False):
+    """What an account brings along from the journal before, when its configuration has changed.
+
+    `journal`, `end_seq` and `end_hash` name that journal and its end. `born_ts` is when the
+    account's first journal began, by which its orders are named for ever. Sleeves go by
+    `strategy/symbol`. `trades` are the venue's ids of the trades booked last (symbol, id, time),
+    `payments` those of payments with their times, `parts` units beyond whole lots, `rates` those
+    of the new configuration that differ, `agreed_ts` when books and venue last agreed, `requests`
+    what people asked for last.
+    """
+
+    ts: int
+    journal: str
+    end_seq: int
+    end_hash: str
+    born_ts: int
+    agreed_ts: int
+    account: Numbers
+    currencies: dict[str, Numbers]
+    instruments: dict[str, Numbers]
+    strategies: dict[str, Numbers]
+    sleeves: dict[str, Numbers]
+    orders: list[CarriedOrder] = []
+    trades: list[tuple[str, str, int]] = []
+    payments: dict[str, int] = {}
+    parts: dict[str, str] = {}
+    rates: dict[str, float] = {}
+    mandates: list[Mandate] = []
+    requests: list[str] = []
+
+
 AnyRecord = (
     Bar
     | Signal
@@ -249,4 +293,5 @@ AnyRecord = (
     | Adoption
     | Quarantined
     | SessionStart
+    | Handover
 )

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 from onefold.domain.errors import ConfigError
 from onefold.domain.instruments import Instrument
@@ -21,6 +22,7 @@ from onefold.domain.records import (
     Adoption,
     Command,
     Fill,
+    Handover,
     Order,
     OrderNotice,
     Quarantined,
@@ -161,8 +163,35 @@ class Blotter:
             if record.trade and key not in self._broken:
                 self._broken.add(key)
                 self._parts[record.instrument] -= self.units(record.instrument, record.qty)
+        elif isinstance(record, Handover):
+            self._take_over(record)
         elif isinstance(record, Command) and record.command == "reconciled":
             self.agreed(record.ts)
+
+    def _take_over(self, handover: Handover) -> None:
+        """Go on with the orders, trades and payments that the journal before knew."""
+        for one in handover.orders:
+            self.remember(one.order)
+            placed = self._placed[one.order.id]
+            placed.left = one.order.qty - int(one.slot["filled"] or 0)
+            placed.state, placed.venue_id = one.state, one.venue_id
+        for symbol, trade, ts in handover.trades:
+            self._trades.add((symbol, trade))
+            self._counted.append((ts, (symbol, trade)))
+        self._paid.update(handover.payments)
+        self._parts.update({s: Decimal(units) for s, units in handover.parts.items()})
+        self._fills = int(handover.account["fills"] or 0)
+        self.agreed_ts = handover.agreed_ts
+
+    def left_over(self) -> dict[str, Any]:
+        """Return what a `Handover` has of the blotter's memory, besides its open orders."""
+        return {
+            "born_ts": self._born_ts,
+            "agreed_ts": self.agreed_ts,
+            "trades": [(symbol, trade, ts) for ts, (symbol, trade) in self._counted],
+            "payments": dict(self._paid),
+            "parts": {symbol: str(units) for symbol, units in self._parts.items() if units},
+        }
 
     def agreed(self, ts: int) -> None:
         """Take note that books and venue agreed at a time, and forget what was over long before."""

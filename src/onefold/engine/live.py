@@ -20,7 +20,7 @@ import numpy as np
 
 from onefold.domain.errors import ConfigError, DataError, VenueError, VenueRefused
 from onefold.domain.ports import LiveFeed
-from onefold.domain.records import Bar, Command, Order, Quarantined
+from onefold.domain.records import Bar, Command, Handover, Order, Quarantined
 from onefold.engine.control import (
     ADOPT,
     EVERYTHING,
@@ -90,6 +90,7 @@ class Live:
         self._intervals = dict(zip(session.names.symbols, session.names.intervals_ns, strict=True))
         self._last_bar: dict[str, int] = {}
         self._given: dict[str, int] = {}
+        self._known_to: dict[str, int] = {}
         self._counts = {"bars": 0, "late": 0, "refused": 0, "fills": 0, "orders": 0}
         self._feed_trouble: dict[str, str] = {}
         self._outgoing: Outgoing | None = None
@@ -110,6 +111,9 @@ class Live:
             self._counts["late"] += record.late
         elif isinstance(record, Quarantined):
             self._counts["refused"] += 1
+        elif isinstance(record, Handover):
+            self._carried_out.update(record.requests)
+            self._known_to = {s: int(row["ts"] or 0) for s, row in record.instruments.items()}
 
     def held(self) -> dict[str, Held]:
         """Return what the books say of every symbol."""
@@ -220,8 +224,10 @@ class Live:
 
     async def _history(self, feed: LiveFeed, symbol: str, wanted: int) -> list[Bar]:
         last = self._last_bar.get(symbol, 0)
-        if last:
-            wanted = max(1, (self._now() - last) // self._intervals[symbol])
+        seen = last or self._known_to.get(symbol, 0)
+        missed = max(1, (self._now() - seen) // self._intervals[symbol]) if seen else 0
+        # What a journal before has seen warms the features of this one up all the same.
+        wanted = missed if last else max(wanted, missed)
         if not wanted:
             return []
         try:

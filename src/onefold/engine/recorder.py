@@ -17,7 +17,7 @@ from onefold.domain.records import AnyRecord, Fill, OrderNotice, Record
 from onefold.journal import Entry, Journal, decode
 
 INPUT_KINDS = frozenset(
-    {"session", "bar", "quarantined", "command", "mandate", "action", "adoption"}
+    {"session", "handover", "bar", "quarantined", "command", "mandate", "action", "adoption"}
 )
 ANSWER_KINDS = frozenset({"fill", "notice"})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onefold.domain.errors import JournalError
-from onefold.domain.records import SessionStart, Signal
+from onefold.domain.records import Record, SessionStart, Signal
 from onefold.engine.recorder import Recorder
 from onefold.engine.session import Input, Outgoing, RecordedVenue, Session
 from onefold.journal import decode, read
@@ -56,12 +56,26 @@ def replay(
     the first record that differs, and `JournalDamaged` when the journal itself is not what was
     written.
     """
-    start = started(path)
-    confirmed = start.mode == "live" and not start.modelled
-    recorder = Recorder(read(path), None, answers_are_inputs=confirmed)
-    venue = Outgoing() if confirmed else RecordedVenue(recorder)
-    session = Session(plan, venue, recorder, start)
+    session, recorder = replaying(path, plan)
     if seen is not None:
         session.watch(lambda record, signals: seen(session, record, signals))
     session.resume()
     return Replayed(recorder.checked, session.inputs, session.result())
+
+
+def replaying(
+    path: str | Path,
+    plan: Plan,
+    *,
+    keep: bool = True,
+    records: Callable[[Record], None] | None = None,
+) -> tuple[Session, Recorder]:
+    """Return a session that goes through a journal when it is resumed, and sends nothing.
+
+    `records` is called with every record. Without `keep` it has no result, as any `Session`.
+    """
+    start = started(path)
+    confirmed = start.mode == "live" and not start.modelled
+    recorder = Recorder(read(path), None, answers_are_inputs=confirmed, seen=records)
+    venue = Outgoing() if confirmed else RecordedVenue(recorder)
+    return Session(plan, venue, recorder, start, keep=keep), recorder

@@ -25,6 +25,7 @@ from onefold.domain.records import (
     Command,
     Decision,
     Fill,
+    Handover,
     Mandate,
     Order,
     OrderNotice,
@@ -36,6 +37,7 @@ from onefold.domain.records import (
 from onefold.domain.words import Mode
 from onefold.engine.recorder import Recorder
 from onefold.fold.codec import Inbox, Outbox
+from onefold.fold.handover import take_over
 from onefold.fold.state import Out, State
 from onefold.signals.gate import Measured
 from onefold.signals.signal import NOTHING_HELD, Held, SignalRow
@@ -69,6 +71,7 @@ class Session:
     `start` says what runs; its time is set to that of the first input. Give inputs to `on`, in
     order, or a whole feed to `run`. `inputs` counts those taken; `decided` has the decisions of the
     last one. Without `keep` it has no result, and its memory does not grow: all is in the journal.
+    `handover` is what a new journal begins with when there was one before.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Session:
         recorder: Recorder,
         start: SessionStart,
         *,
+        handover: Handover | None = None,
         keep: bool = True,
     ) -> None:
         self.plan = plan
@@ -89,6 +93,8 @@ class Session:
         venue.restate(self.state)
         self._recorder = recorder
         self._start = start
+        self._handover = handover
+        self._carried_ts: dict[str, int] = {}
         self._started = False
         self._seen: Callable[[Input, list[Signal]], None] | None = None
         self._inbox = Inbox(self.names)
@@ -120,6 +126,8 @@ class Session:
         while (record := self._recorder.input()) is not None:
             if isinstance(record, SessionStart):
                 self._begin(record)
+            elif isinstance(record, Handover):
+                self._take_over(record)
             else:
                 self.on(_as_input(record))
         return self.inputs
@@ -162,6 +170,8 @@ class Session:
         """Do all that `on` does but the last commit, which others may share."""
         if not self._started:
             self._begin(None)
+            if self._handover is not None:
+                self._take_over(self._handover)
         record = admitted(record)  # what is recorded must be read back as the same bytes
         self._admit(record)  # what cannot be folded must not be recorded: it would stay there
         self.inputs += 1
@@ -240,7 +250,19 @@ class Session:
         self._started = True
         self._recorder.append(recorded or self._start)
 
+    def _take_over(self, handover: Handover) -> None:
+        """Record what the journal before has left, and go on from there."""
+        self._recorder.append(handover)
+        take_over(self.state, self._out, self.names, handover)
+        check_books(self.state, self.names, handover.ts)
+        self._carried_ts = {
+            symbol: int(numbers["ts"] or 0) for symbol, numbers in handover.instruments.items()
+        }
+        self._venue.restate(self.state)
+
     def _on_bar(self, bar: Bar) -> list[Signal]:
+        if bar.ts <= self._carried_ts.get(bar.instrument, 0):
+            return self._signals(bar)  # the books have seen it: it only warms the features up
         venue = self._venue
         if bar.ts_open >= self._day_end.item(0):
             self._inbox.clock(bar.ts_open + 1)  # what fills in this bar counts for its day
