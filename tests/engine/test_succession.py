@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from onefold.domain.errors import ConfigError, VenueUncertain
+from onefold.domain.errors import ConfigError, ReplayMismatch, VenueUncertain
 from onefold.domain.records import Fill, Handover, Order
 from onefold.domain.venue import Abilities
 from onefold.engine.live import LiveRules
 from onefold.engine.replay import replay
-from onefold.engine.succession import begun, current, new_folder
+from onefold.engine.succession import Estate, begun, current, hand_over, leave, new_folder
 from onefold.sim.plan import Plan
 from support import FLAT, LONG
 from venues.twin import Twin
@@ -126,5 +126,30 @@ def test_orders_on_their_way_where_nothing_is_confirmed_are_not_handed_over(
             await rig.settled()
         with pytest.raises(ConfigError, match="once more with the configuration before"):
             rig.reconfigure(limited(rig.plan, 0.5))
+
+    asyncio.run(work())
+
+
+def test_another_version_takes_what_the_one_before_left_at_a_good_end(tmp_path: Path) -> None:
+    """A version that decides otherwise cannot replay; what was left must be of the very end."""
+    plan, other = plan_of(FLAT, LONG, LONG, LONG), plan_of(FLAT, FLAT, LONG, LONG)
+
+    told = ("paper", other, other, 1)
+
+    async def work() -> None:
+        rig = Rig(tmp_path, plan)
+        await traded(rig, 0, 1, 2)
+        estate = Estate(rig.blotter)
+        leave(estate, rig.live.session, rig.journals[-1], rig.now())
+        before = begun(rig.journals[-1])
+        assert before is not None
+        with pytest.raises(ReplayMismatch):
+            hand_over(before, *told)
+        taken = hand_over(before, *told, other_build=True)
+        assert taken.sleeves["s0/ABC"]["qty"] == 1
+        assert hand_over(before, "paper", plan, plan, 1) == taken
+        await traded(rig, 3)
+        with pytest.raises(ReplayMismatch):
+            hand_over(before, *told, other_build=True)
 
     asyncio.run(work())

@@ -38,7 +38,14 @@ from onefold.engine.live import Live, LiveRules
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import started
 from onefold.engine.session import Mirror, Outgoing, Session
-from onefold.engine.succession import blotter_of, current, hand_over, new_folder
+from onefold.engine.succession import (
+    Estate,
+    blotter_of,
+    current,
+    hand_over,
+    leave,
+    new_folder,
+)
 from onefold.journal import Journal, read
 from onefold.sim.exchange import SimulatedVenue
 from onefold.sim.plan import Plan
@@ -195,7 +202,9 @@ async def running(account: Account, source: Source) -> AsyncIterator[Live]:
                 venue = venue_of(account, {i.symbol: i for i in plan.instruments})
                 opened.push_async_callback(venue.close)
                 await venue.open()
-                yield builder.with_venue(venue)
+                live = builder.with_venue(venue)
+                yield live
+                builder.leave(live.session)
             else:
                 yield builder.simulated()
 
@@ -214,19 +223,20 @@ def _journal(account: Account, path: Path) -> Journal:
 def succeeded(account: Account, recipe: Recipe, plan: Plan) -> tuple[Path, Handover | None]:
     """Return the folder of the account's journal, and what it takes over from the one before.
 
-    A live account goes on with everything that it has when its configuration changes. Without real
-    money each configuration has an account of its own, so that its results are its own.
+    A live account goes on with everything that it has when its configuration changes, or the build
+    of Onefold. Without real money each configuration has an account of its own.
     """
     path = account.folder / f"{account.mode}-{recipe.hash}"
     before = current(account.folder, account.mode) if account.mode == "live" else None
     if before is None:
         return path, None
-    if before.start.config_hash == recipe.hash:
+    if (before.start.config_hash, before.start.build) == (recipe.hash, build()):
         return before.path, before.handover
     with _journal(account, before.path):
         pass
     was = recorded_recipe(before.start).plan()
-    handover = hand_over(before, account.name, was, plan, time.time_ns())
+    other = before.start.build != build()
+    handover = hand_over(before, account.name, was, plan, time.time_ns(), other_build=other)
     return new_folder(account.folder, path.name), handover
 
 
@@ -268,7 +278,8 @@ class _Builder:
         """Return a session whose orders go to a real venue."""
         one, plan = self._account.settings, self._plan
         blotter = blotter_of(self._account.name, self._start, self._handover, plan)
-        self._watchers.append(blotter.remember)
+        self._estate = Estate(blotter)
+        self._watchers.append(self._estate.remember)
         outgoing = Outgoing()
         if venue.abilities.confirms:
             live = self._live(self._session(outgoing, answers_are_inputs=True))
@@ -298,6 +309,10 @@ class _Builder:
         )
         live.attach(desk, outgoing)
         return live
+
+    def leave(self, session: Session) -> None:
+        """Write down what the account has, now that its session has come to a good end."""
+        leave(self._estate, session, self._journal.path, time.time_ns())
 
     def _session(self, venue: Any, *, answers_are_inputs: bool = False) -> Session:
         entries = read(self._journal.path) if self._journal.head.seq else iter(())
