@@ -487,3 +487,30 @@ def test_a_venue_that_does_not_tell_its_payments_is_traded_on_and_says_so(tmp_pa
         assert len(told) == 1
 
     run(work())
+
+
+def test_bars_after_a_gap_only_warm_up(tmp_path: Path) -> None:
+    """D2: what was remembered before a gap must not open a trade after it."""
+
+    async def work() -> None:
+        rig = Rig(tmp_path, plan_of(FLAT, FLAT, LONG), warm_up_bars={"ABC": 3})
+        async with rig.running() as live:
+            await rig.until(lambda: bool(live.session.state.account["reconciled"][0]))
+            await rig.play(bar(0), bar(1))
+        rig.exchange.advance(bar(8).ts)
+        history = rig.feed.history
+
+        async def unreachable(*_: object) -> list[Bar]:
+            raise VenueUncertain("no answer")
+
+        rig.feed.history = unreachable  # type: ignore[method-assign]
+        async with rig.running() as live:
+            await rig.until(lambda: bool(live.session.state.account["reconciled"][0]))
+            await rig.play(*(bar(n) for n in (9, 10, 11)))
+            assert live.session.state.sleeves["target"][0] == 0
+            assert [b.late for b in rig.records(Bar)[-3:]] == [True] * 3  # type: ignore[attr-defined]
+            await rig.play(bar(12), bar(13))
+            assert live.session.state.instruments["qty"][0] == 1
+        rig.feed.history = history  # type: ignore[method-assign]
+
+    run(work())

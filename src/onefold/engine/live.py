@@ -91,6 +91,7 @@ class Live:
         self._last_bar: dict[str, int] = {}
         self._given: dict[str, int] = {}
         self._known_to: dict[str, int] = {}
+        self._cold: dict[str, int] = {}
         self._counts = {"bars": 0, "late": 0, "refused": 0, "fills": 0, "orders": 0}
         self._feed_trouble: dict[str, str] = {}
         self._outgoing: Outgoing | None = None
@@ -234,6 +235,8 @@ class Live:
             bars = await feed.history(symbol, wanted)
         except VenueError as error:
             self._feed_trouble[symbol] = f"no history: {error}"
+            # What features saw before the gap is not what they would have seen without it.
+            self._cold[symbol] = self._warm_up_bars.get(symbol, 0)
             return []
         return [bar for bar in bars if bar.ts > last]
 
@@ -267,9 +270,16 @@ class Live:
         if isinstance(event, Bar):
             self._given[event.instrument] = event.ts
             age = (self._now() - event.ts) / self._intervals[event.instrument]
-            if age > self._rules.late_bars:
+            if age > self._rules.late_bars or self._is_cold(event.instrument):
                 return msgspec.structs.replace(event, late=True)
         return event
+
+    def _is_cold(self, symbol: str) -> bool:
+        """Return whether a bar still fills features up after a gap that no history has closed."""
+        left = self._cold.get(symbol, 0)
+        if left:
+            self._cold[symbol] = left - 1
+        return left > 0
 
     # -- people -----------------------------------------------------------------------------------
 
@@ -444,6 +454,7 @@ class Live:
             "trouble": self.desk.trouble if self.desk is not None else "",
             "feeds": dict(self._feed_trouble),
             "warming": self.session.warming(),
+            "cold": {symbol: left for symbol, left in self._cold.items() if left},
             "last_bars": dict(self._last_bar),
         }
 
