@@ -215,3 +215,27 @@ def test_live_needs_an_approval_and_real_bars(tmp_path: Path) -> None:
     (folder / ".env").write_text("SECRET=1\n")
     (folder / ".env").chmod(0o644)
     assert "chmod 600" in refusal(folder)
+
+
+def test_what_stops_a_session_is_told_at_once(tmp_path: Path) -> None:
+    """I8, X12: a service's log has each step of a life, and who stopped it and why."""
+    with VenueThread() as venue:
+        folder = folder_with(tmp_path, venue.url)
+        process = started(folder)
+        trading(process, folder)
+        (folder / "journal" / "main" / "control" / "KILL").write_text("enough\n")
+        asked = time.monotonic()
+        while not beat(folder).get("killed"):
+            assert time.monotonic() - asked < 10
+            time.sleep(0.05)
+        said = ended(process)
+    for line in (
+        f"account main: starting, mode live, pid {process.pid}",
+        "account main: unreconciled: starting",
+        "account main: started",
+        "account main: reconciled: orders, trades and positions agree",
+        "account main: kill: file KILL: enough",
+        "stopping: main",
+        "account main: stopped",
+    ):
+        assert line in said

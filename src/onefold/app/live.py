@@ -12,10 +12,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -184,7 +185,9 @@ def venue_of(account: Account, instruments: Mapping[str, Instrument]) -> LiveVen
 
 
 @contextlib.asynccontextmanager
-async def running(account: Account, source: Source) -> AsyncIterator[Live]:
+async def running(
+    account: Account, source: Source, told: Callable[[str], None]
+) -> AsyncIterator[Live]:
     """Take the right to trade, recover, and give a session that can be run; then close all."""
     recipe = account.recipe(source.intervals_ns)
     plan = recipe.plan()
@@ -197,7 +200,7 @@ async def running(account: Account, source: Source) -> AsyncIterator[Live]:
             for feed, _ in source.feeds:
                 opened.push_async_callback(feed.close)
                 await feed.open()
-            builder = _Builder(account, source, recipe, plan, journal, instance, handover)
+            builder = _Builder(account, source, recipe, plan, journal, instance, handover, told)
             if account.mode == "live":
                 venue = venue_of(account, {i.symbol: i for i in plan.instruments})
                 opened.push_async_callback(venue.close)
@@ -252,9 +255,11 @@ class _Builder:
         journal: Journal,
         instance: Instance,
         handover: Handover | None,
+        told: Callable[[str], None],
     ) -> None:
         self._account, self._source, self._plan = account, source, plan
-        self._journal, self._instance, self._handover = journal, instance, handover
+        self._journal, self._instance = journal, instance
+        self._handover, self._told = handover, told
         self._watchers: list[Callable[[Record], None]] = []
         path = journal.path
         self._start = (
@@ -347,6 +352,7 @@ class _Builder:
                 "started_ts": time.time_ns(),
             },
             warm_up_bars={} if source.is_recorded else self._warm_up_bars(),
+            alert=self._told,
         )
         self._watchers.append(live.remember)
         session.resume()
@@ -366,36 +372,53 @@ class _Builder:
         return wanted
 
 
+class Watcher(Protocol):
+    """Who is told what becomes of accounts that run."""
+
+    def starting(self, account: Account) -> None:
+        """Hear that an account begins to recover, before anything else."""
+
+    def opened(self, account: Account, live: Live) -> None:
+        """Hear of a session that is ready."""
+
+    def told(self, account: Account, text: str) -> None:
+        """Hear of every command that is folded: who stopped what, and why."""
+
+    def waits(self, account: Account, error: BaseException) -> None:
+        """Hear that a source or venue cannot be reached, and is tried again."""
+
+    def failed(self, account: Account, error: BaseException) -> None:
+        """Hear what ended an account badly."""
+
+
 async def run_accounts(
     accounts: Sequence[Account],
     source: Callable[[], Source],
     *,
     killed: str,
     stopping: asyncio.Event,
-    opened: Callable[[Account, Live], None],
-    waits: Callable[[Account, BaseException], None],
-    failed: Callable[[Account, BaseException], None],
+    watcher: Watcher,
 ) -> dict[str, Live]:
     """Run accounts side by side until each has ended; return those that came to a good end.
 
-    `opened` gets each session that is ready. An account whose source or venue cannot be reached
-    `waits` and tries again until `stopping`; `failed` gets what ended one badly.
+    An account whose source or venue cannot be reached tries again until `stopping`.
     """
     ended: dict[str, Live] = {}
 
     async def one(account: Account) -> None:
         delay_s = RETRY_S
+        watcher.starting(account)
         while not stopping.is_set():
             try:
-                async with running(account, source()) as live:
-                    opened(account, live)
+                async with running(account, source(), partial(watcher.told, account)) as live:
+                    watcher.opened(account, live)
                     await live.run(killed=killed)
                     ended[account.name] = live
                     return
             except VenueUncertain as error:
-                waits(account, error)
+                watcher.waits(account, error)
             except Exception as error:  # noqa: BLE001 - one account must not end the others
-                failed(account, error)
+                watcher.failed(account, error)
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), delay_s)

@@ -58,7 +58,8 @@ class Live:
     """A session with feeds, a control folder and, where orders are real, a desk.
 
     `feeds` have the symbols that they serve. `now` is the wall clock in nanoseconds. Give the desk
-    with `attach` before `run`.
+    with `attach` before `run`. `alert` is told in a line of every command that is folded: who
+    stopped what and why, whether a person or the engine did.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Live:
         rules: LiveRules,
         facts: Mapping[str, Any],
         warm_up_bars: Mapping[str, int],
+        alert: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.session = session
         self._feeds = feeds
@@ -81,7 +83,7 @@ class Live:
         self._ticked = asyncio.Event()
         self._rules = rules
         self._facts = dict(facts)
-        self._warm_up_bars = warm_up_bars
+        self._warm_up_bars, self._alert = warm_up_bars, alert
         self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -201,6 +203,9 @@ class Live:
                 self._hold(record)
             self.session.take(record)
         self.session.commit()
+        for record in records:
+            if isinstance(record, Command):
+                self._alert(_told(record))
         if self.desk is not None and self._outgoing is not None:
             orders = self._outgoing.take()
             self._counts["orders"] += sum(isinstance(order, Order) for order in orders)
@@ -457,6 +462,14 @@ class Live:
             "cold": {symbol: left for symbol, left in self._cold.items() if left},
             "last_bars": dict(self._last_bar),
         }
+
+
+def _told(command: Command) -> str:
+    """Return a command as a line: what, of what, by whom and why."""
+    scope = "/".join(filter(None, (command.strategy, command.instrument)))
+    by = "" if command.operator == OPERATOR else f" (by {command.operator or 'a person'})"
+    what = command.command.replace("_", " ")
+    return f"{what}{' ' + scope if scope else ''}{by}: {command.reason}"
 
 
 async def _generator(events: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

@@ -20,7 +20,17 @@ from onefold.adapters.pace import Pace, waiter
 from onefold.app.group import new_app
 from onefold.app.live import Account, enabled_accounts, run_accounts, source_of
 from onefold.app.notify import notify
-from onefold.app.output import Advance, ConfigFile, Json, emit, error_line, note, progress, show
+from onefold.app.output import (
+    Advance,
+    ConfigFile,
+    Json,
+    emit,
+    error_line,
+    note,
+    one_line,
+    progress,
+    show,
+)
 from onefold.app.results import view_of
 from onefold.app.settings import Loaded, SessionSettings, check_secrets, load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
@@ -139,10 +149,18 @@ class _Watch:
         self.failures: dict[str, BaseException] = {}
         self.stopping = asyncio.Event()
 
+    def starting(self, account: Account) -> None:
+        """Say that an account begins to recover."""
+        note(f"account {account.name}: starting, mode {account.mode}, pid {os.getpid()}")
+
+    def told(self, account: Account, text: str) -> None:
+        """Say at once what was stopped or let go again, and why."""
+        note(f"account {account.name}: {one_line(text)}")
+
     def opened(self, account: Account, live: Live) -> None:
         """Take note of a session that is ready."""
         self.running[account.name] = live
-        note(f"account {account.name}: started, mode {account.mode}, pid {os.getpid()}")
+        note(f"account {account.name}: started")
         notify("READY=1")
         if self.stopping.is_set():
             live.stop()
@@ -158,6 +176,8 @@ class _Watch:
 
     def stop(self, *_: Any) -> None:
         """End all sessions in good order."""
+        if not self.stopping.is_set():
+            note(f"stopping: {', '.join(self.running) or 'nothing runs yet'}")
         self.stopping.set()
         for live in self.running.values():
             live.stop()
@@ -184,9 +204,7 @@ def _run_live(loaded: Loaded, mode: RunMode, json_: bool) -> int:
                 lambda: source_of(loaded, mode.value),
                 killed=killed_by(os.environ),
                 stopping=watch.stopping,
-                opened=watch.opened,
-                waits=watch.waits,
-                failed=watch.failed,
+                watcher=watch,
             )
         finally:
             beating.cancel()
