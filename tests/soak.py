@@ -35,7 +35,7 @@ import polars as pl
 
 from fast_clock import fast_clock
 from onefold.domain.instruments import Instrument, Kind
-from onefold.domain.records import AnyRecord, Bar, Fill
+from onefold.domain.records import Action, AnyRecord, Bar, Fill
 from onefold.engine.control import Control, Request, Scope
 from onefold.engine.heartbeat import read_heartbeat
 from onefold.journal import decode, read, verify
@@ -50,6 +50,7 @@ COMMAND = [sys.executable, "-c", "from onefold.app.main import main; main()"]
 RUN = ["run", "--mode", "live"]
 MINUTE_NS = 60_000_000_000
 MINUTES_A_DAY = 1440
+FUNDING_MINUTES, FUNDING_RATE = 480, Decimal("0.0001")
 PAST = 200
 """Minutes before the first one that a session may load for its warm-up."""
 
@@ -262,8 +263,18 @@ class Soak:
                 self._let(what)
         if n % 60 == 0:
             self._check_worst_case()
+        if n % FUNDING_MINUTES == 0:
+            self._fund()
         if n % MINUTES_A_DAY == 0:
             self._tell(n // MINUTES_A_DAY)
+
+    def _fund(self) -> None:
+        """Let positions pay for being held, as perpetual futures do every eight hours."""
+        for symbol, held in self.exchange.positions().items():
+            if held:
+                price = Decimal(repr(self.exchange.bars[symbol][-1].close))
+                paid = -(held * price * FUNDING_RATE).quantize(Decimal("1e-8"))
+                self.exchange.pay(paid, "funding", symbol)
 
     def _start(self) -> None:
         with (self.folder / "log").open("ab") as log:
@@ -429,11 +440,11 @@ class Soak:
     def judge(self) -> None:
         """Judge what is left: trades, books, journal, replay (I2, I3, I5, I6)."""
         [journal] = (self.folder / "journal" / "main").glob("live-*")
-        fills = [
-            record
-            for record in (decode(entry, AnyRecord) for entry in read(journal))  # type: ignore[arg-type]
-            if isinstance(record, Fill)
-        ]
+        records = [decode(entry, AnyRecord) for entry in read(journal)]  # type: ignore[arg-type]
+        fills = [record for record in records if isinstance(record, Fill)]
+        paid = [record for record in records if isinstance(record, Action)]
+        if len({p.id for p in paid}) != len(self.exchange.payments()):
+            self.breach(f"I2: {len(paid)} payments, {len(self.exchange.payments())} there")
         trades = {str(t.trade_id): t for t in self.exchange.trades()}
         told = [f.trade for f in fills]
         if len(set(told)) != len(told):
@@ -441,7 +452,8 @@ class Soak:
         if set(told) != trades.keys():
             self.breach(f"I2: {len(trades.keys() ^ set(told))} trades differ")
         lots = {one.symbol: Decimal(str(one.lot)) for one in instruments()}
-        flows, held = Decimal(0), dict.fromkeys(SYMBOLS, Decimal(0))
+        flows = sum((Decimal(repr(p.value)) for p in paid), Decimal(0))
+        held = dict.fromkeys(SYMBOLS, Decimal(0))
         for f in fills:
             units = f.side * f.qty * lots[f.instrument]
             held[f.instrument] += units

@@ -29,7 +29,6 @@ from venues.twin import Trouble, Twin, no_trouble
 TODAY = dt.date(2026, 11, 20)
 QUICK = DeskRules(
     reconcile_s=0.05,
-    payments_s=0.0,
     unknown_s=0.2,
     retry_s=0.005,
     retry_max_s=0.02,

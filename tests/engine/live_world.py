@@ -42,7 +42,7 @@ class Trader(Rig):
     """A session with a wall clock, which can die at any moment."""
 
     def __init__(self, folder: Path, plan: Plan, venue: Storm, now: Any, live: LiveRules) -> None:
-        rules = DeskRules(reconcile_s=120.0, unknown_s=60.0, payments_s=60.0)
+        rules = DeskRules(reconcile_s=120.0, unknown_s=60.0)
         super().__init__(folder, plan, exchange=venue.exchange, rules=rules, live=live)
         self.twin, self._wall = venue, now
         self.feed.past = sorted(

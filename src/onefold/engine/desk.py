@@ -52,11 +52,10 @@ class DeskRules:
 
     `overlap_s` is how far before the last agreement it asks for trades, since venues list them
     late. An order that was not found until `unknown_s` halts its instrument. Payments are asked for
-    at most every `payments_s`, back to `payments_back_s` ago, since venues enter them late.
+    at most every `reconcile_s`, back to `payments_back_s` ago, since venues enter them late.
     """
 
     reconcile_s: float = 300.0
-    payments_s: float = 300.0
     payments_back_s: float = 3 * 86_400.0
     unknown_s: float = 30.0
     retry_s: float = 0.25
@@ -428,7 +427,7 @@ class Desk:
                 self._hand_in(Quarantined("", self._now(), "payments_unknown", str(error)))
             self._payments_trouble = str(error)
             return
-        self._payments_trouble, self._payments_due = "", now_s + self._rules.payments_s
+        self._payments_trouble, self._payments_due = "", now_s + self._rules.reconcile_s
         for payment in payments:
             for record in self._blotter.paid(payment, self._now()):
                 self._hand_in(record)
