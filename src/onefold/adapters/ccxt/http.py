@@ -235,8 +235,6 @@ def _settings(config: CcxtConfig) -> dict[str, Any]:
             "fetchMarkets": {"types": ["linear" if futures else "spot"]},
             "fetchOpenOrders": {"warnWithoutSymbol": False},
             "maxRetriesOnFailure": 0,
-            # What ccxt keeps of its streams, of which nothing is read here.
-            **dict.fromkeys(("OHLCVLimit", "ordersLimit", "tradesLimit"), 10),
         },
     }
 

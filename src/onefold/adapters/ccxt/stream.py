@@ -5,7 +5,8 @@ But what it passes on is not enough for an account: a message that comes between
 `watch` calls wakes nobody, several states of an order become the last one, a connection that is
 lost at such a moment is made again without a word, and it does not know that a bar is final, that a
 login has expired, or that the exchange has ended the stream. So its messages are heard where they
-arrive, and a lost connection ends the stream, so that whoever reads it knows that it has to ask.
+arrive, and those of bars and orders go no further; a lost connection ends the stream, so that
+whoever reads it knows that it has to ask.
 """
 
 from __future__ import annotations
@@ -92,10 +93,12 @@ class Ear:
         if event.get("e") in ENDED:
             self._end(connection, f"the exchange says {event['e']}")
             return
-        self._theirs[0](connection, message)
         if event.get("e") in HEARD:
+            # Not passed on: ccxt would read it a second time, and keep something of each for ever.
             self._events.append(event)
             self._news.set()
+            return
+        self._theirs[0](connection, message)
 
     def _closed(self, connection: Any, code: Any) -> None:
         self._end(connection, f"the exchange closed the connection ({code})")
