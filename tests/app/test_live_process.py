@@ -235,7 +235,7 @@ def test_what_stops_a_session_is_told_at_once(tmp_path: Path) -> None:
         "account main: started",
         "account main: reconciled: orders, trades and positions agree",
         "account main: kill: file KILL: enough",
-        "stopping: main",
+        "account main: stopping",
         "account main: stopped",
     ):
         assert line in said

@@ -61,12 +61,12 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
 def explain(path: str | Path, plan: Plan, decision: int) -> Explanation:
     """Explain a decision by its number. Raises `ConfigError` when the journal has no such one."""
     found: list[Explanation] = []
-    last = 0
+    first = last = 0
 
     def look(session: Session, record: Input, signals: list[Signal]) -> None:
-        nonlocal last
+        nonlocal first, last
         for made in session.decided:
-            last = made.id
+            first, last = first or made.id, made.id
             if made.id == decision:
                 own = (made.strategy, made.instrument)
                 signal = next((s for s in signals if (s.strategy, s.instrument) == own), None)
@@ -74,7 +74,7 @@ def explain(path: str | Path, plan: Plan, decision: int) -> Explanation:
 
     replay(path, plan, seen=look)
     if not found:
-        raise ConfigError(f"the journal has no decision {decision}: they go from 1 to {last}")
+        raise ConfigError(f"the journal has no decision {decision}: they go from {first} to {last}")
     return found[0]
 
 

@@ -58,8 +58,8 @@ class Live:
     """A session with feeds, a control folder and, where orders are real, a desk.
 
     `feeds` have the symbols that they serve. `now` is the wall clock in nanoseconds. Give the desk
-    with `attach` before `run`. `alert` is told in a line of every command that is folded: who
-    stopped what and why, whether a person or the engine did.
+    with `attach` before `run`. `alert` is told in a line of every command that is folded (who
+    stopped what and why, whether a person or the engine did), and that the session is stopping.
     """
 
     def __init__(
@@ -397,6 +397,7 @@ class Live:
     async def _end(self, serving: asyncio.Task[None]) -> None:
         """Withdraw what is configured, let the desk finish, close everything."""
         self._stopping.set()
+        self._alert("stopping")
         try:
             if self.failure is None and not serving.done() and self.desk is not None:
                 if self._rules.on_stop == "cancel":

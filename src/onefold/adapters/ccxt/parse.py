@@ -18,6 +18,7 @@ from onefold.domain.records import Bar
 from onefold.domain.venue import (
     Abilities,
     OrderReport,
+    PaymentReport,
     PositionReport,
     Status,
     Ticket,
@@ -27,7 +28,7 @@ from onefold.domain.venue import (
 MS_NS = 1_000_000
 
 SPOT = Abilities(times_in_force=frozenset({"gtc", "ioc"}), reduce_only=False)
-FUTURES = Abilities(times_in_force=frozenset({"gtc", "gtd", "ioc"}), dead_man=True)
+FUTURES = Abilities(times_in_force=frozenset({"gtc", "gtd", "ioc"}), dead_man=True, payments=True)
 UNPROVEN = Abilities(
     kinds=frozenset({"market", "limit"}),
     times_in_force=frozenset({"gtc", "ioc"}),
@@ -46,6 +47,13 @@ _STATUS: dict[str, Status] = {
     "rejected": "rejected",
     "expired": "expired",
 }
+
+
+_TOLD_BY_TRADES = frozenset({"COMMISSION", "DELIVERED_SETTELMENT", "REALIZED_PNL"})
+"""Income that trades say already; a delivery or delisting settles by an order of the venue's."""
+
+_OWN_MONEY = frozenset({"COIN_SWAP_DEPOSIT", "COIN_SWAP_WITHDRAW"})
+"""Income that is the owner's own money in another coin; so is all that is called a transfer."""
 
 
 class Request(NamedTuple):
@@ -201,6 +209,36 @@ def trade_report(
         ts=_ts(trade),
         fee=_decimal(fee.get("cost")),
         fee_currency=str(fee.get("currency") or ""),
+    )
+
+
+def income_ms(row: Mapping[str, Any]) -> int:
+    """Return when a row of Binance's income history happened, in ms."""
+    return int(_text(row, "time"))
+
+
+def payment_report(row: Mapping[str, Any], symbol: str) -> PaymentReport | None:
+    """Return a row of Binance's income history as a report, None where it is no payment.
+
+    A kind that is not known is a payment: it has changed the cash. Numbers of transactions are
+    unique within a kind only, so the id has both; and what they might yet share, symbol and coin.
+    Raises `VenueUncertain` where something is missing.
+
+    https://developers.binance.com/docs/derivatives/usds-margined-futures/account/rest-api/Get-Income-History
+    """
+    kind, amount = _text(row, "incomeType"), _decimal(_text(row, "income"))
+    if kind in _TOLD_BY_TRADES or kind in _OWN_MONEY or kind.endswith("TRANSFER"):
+        return None
+    if not amount.is_finite():
+        raise VenueUncertain(f"an income of {amount}")
+    coin = _text(row, "asset")
+    return PaymentReport(
+        payment_id=f"{kind}/{_text(row, 'tranId')}/{row.get('symbol') or ''}/{coin}",
+        ts=income_ms(row) * MS_NS,
+        amount=amount,
+        currency=coin,
+        reason=kind.lower().replace("_", " "),
+        symbol=symbol,
     )
 
 

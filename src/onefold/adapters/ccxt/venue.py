@@ -23,8 +23,10 @@ from onefold.adapters.ccxt.parse import (
     UNPROVEN,
     balance_report,
     condition_state,
+    income_ms,
     order_report,
     order_request,
+    payment_report,
     position_report,
     trade_event,
     trade_report,
@@ -46,7 +48,7 @@ from onefold.domain.venue import (
 T = TypeVar("T")
 
 PAGE = 1_000
-"""The most trades that one question may ask for."""
+"""The most trades, or payments, that one question may ask for."""
 
 LATE_NS = 60 * 10**9
 """How much later than one that happened after it a trade may be told when asked for."""
@@ -54,6 +56,9 @@ LATE_NS = 60 * 10**9
 WEEK_MS = 7 * 86_400_000
 REACH_MS = 180 * 86_400_000
 """Binance's futures answer for one week at a time and for half a year back."""
+
+INCOME_REACH_MS = 89 * 86_400_000
+"""How far back they tell what was paid: three months, of which the shortest have as many days."""
 
 
 class CcxtVenue:
@@ -171,9 +176,29 @@ class CcxtVenue:
             found += [await self._trade(trade) for trade in trades]
         return sorted((t for t in found if t.ts >= since_ts), key=lambda trade: trade.ts)
 
-    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
-        """Return nothing: this venue does not tell what it charges besides trades."""
-        return []
+    async def payments(self, since_ts: int) -> list[PaymentReport]:
+        """Return what the account paid and received from `since_ts` on other than by trades.
+
+        The oldest first, whatever symbol it was for, and of three months at most; nothing where
+        it is not proven that the exchange tells. Raises `VenueUncertain`.
+        """
+        if not self.abilities.payments:
+            return []
+        now_ms = await self.time_ns() // MS_NS
+        since = max(since_ts // MS_NS, now_ms - INCOME_REACH_MS)
+        found: dict[str, PaymentReport] = {}
+        while since <= now_ms:
+            until = min(since + WEEK_MS - 1, now_ms)
+            page = await self._income(since, until)
+            found.update((told.payment_id, told) for _, told in page if told is not None)
+            if len(page) < PAGE:
+                since = until + 1
+                continue
+            last = max(ms for ms, _ in page)
+            if last <= since:
+                raise VenueUncertain(f"{PAGE} payments or more at one time: there may be others")
+            since = last
+        return sorted(found.values(), key=lambda payment: payment.ts)
 
     async def positions(self) -> list[PositionReport]:
         """Return what is held of our symbols, leaving out nothing but zeros.
@@ -375,6 +400,25 @@ class CcxtVenue:
             else:
                 raise VenueUncertain(f"{theirs}: more than {PAGE} trades at one time")
         return list(found.values())
+
+    async def _income(self, since_ms: int, until_ms: int) -> list[tuple[int, PaymentReport | None]]:
+        """Return the first page of what changed the cash in a time: when, and as a payment.
+
+        That is None for what is no payment: trades have rows among them.
+        """
+        request = {"startTime": since_ms, "endTime": until_ms, "limit": PAGE}
+        ours = {market["id"]: symbol for symbol, market in self._client.markets.items()}
+
+        async def ask() -> list[tuple[int, PaymentReport | None]]:
+            page = await self._exchange.fapiPrivateGetIncome(request)
+            # Inside the call, because an answer that cannot be read is none.
+            names = [ours.get(row["symbol"], row["symbol"]) for row in page]
+            return [
+                (income_ms(row), payment_report(row, name))
+                for row, name in zip(page, names, strict=True)
+            ]
+
+        return await self._ask_anything(lambda: self._client.read(ask))
 
     async def _polled(self) -> AsyncIterator[Report]:
         """Yield what changed between one question and the next."""

@@ -176,8 +176,6 @@ class _Watch:
 
     def stop(self, *_: Any) -> None:
         """End all sessions in good order."""
-        if not self.stopping.is_set():
-            note(f"stopping: {', '.join(self.running) or 'nothing runs yet'}")
         self.stopping.set()
         for live in self.running.values():
             live.stop()

@@ -109,13 +109,13 @@ class Desk:
         market, interval = self.market(params), need(params, "interval")
         if interval not in INTERVALS_NS:
             raise Refusal(interval, "interval")
-        first, last = _period(params)
+        first, last = period(params)
         rows = [
             candle.row()
             for candle in candles(self.exchange, market.symbol, INTERVALS_NS[interval])
             if first <= candle.ts_open // MS_NS <= last
         ]
-        return _limited(rows, params)
+        return limited(rows, params)
 
     def place(self, params: Params, kind: str, price_name: str, name: str) -> VenueOrder:
         """Submit an order. Raises `Refusal`."""
@@ -140,18 +140,18 @@ class Desk:
 
     def all_orders(self, params: Params) -> list[VenueOrder]:
         """Return the orders of a market, the oldest first, from the number or the time given."""
-        market, (first, last) = self.market(params), _period(params)
+        market, (first, last) = self.market(params), period(params)
         number = whole(params, "orderId", 0)
         rows = [
             order
             for order in self.exchange.orders(market.symbol)
             if order.venue_id >= number and first <= order.created_ts // MS_NS <= last
         ]
-        return _limited(rows, params, from_start="orderId" in params)
+        return limited(rows, params, from_start="orderId" in params)
 
     def own_trades(self, params: Params) -> list[VenueTrade]:
         """Return the trades of a market, the oldest first, from the number or the time given."""
-        market, (first, last) = self.market(params), _period(params)
+        market, (first, last) = self.market(params), period(params)
         number, order = whole(params, "fromId", 0), params.get("orderId")
         rows = [
             trade
@@ -160,7 +160,7 @@ class Desk:
             and first <= trade.ts // MS_NS <= last
             and order in (None, str(trade.venue_id))
         ]
-        return _limited(rows, params, from_start="fromId" in params)
+        return limited(rows, params, from_start="fromId" in params)
 
     def is_maker(self, trade: VenueTrade) -> bool:
         """Return whether a trade was made by an order that rested."""
@@ -168,11 +168,14 @@ class Desk:
         return order is not None and order.kind == "limit"
 
 
-def _period(params: Params) -> tuple[int, int]:
+def period(params: Params) -> tuple[int, int]:
+    """Return the first and the last moment that are asked for, in ms."""
     return whole(params, "startTime", 0), whole(params, "endTime", 2**62)
 
 
-def _limited(rows: list[Any], params: Params, *, from_start: bool = False) -> list[Any]:
+def limited(
+    rows: list[Any], params: Params, otherwise: int = LIMIT_ROWS, *, from_start: bool = False
+) -> list[Any]:
     """Return as many rows as one answer has: the first of a period, otherwise the last."""
-    most = min(max(whole(params, "limit", LIMIT_ROWS), 1), LIMIT_ROWS_MAX)
+    most = min(max(whole(params, "limit", otherwise), 1), LIMIT_ROWS_MAX)
     return rows[:most] if from_start or "startTime" in params else rows[-most:]

@@ -10,7 +10,7 @@ from aiohttp import web
 from onefold.rehearsal.books import ZERO
 from onefold.rehearsal.exchange import Refusal, VenueOrder
 from onefold.rehearsal.faces.binance.access import need, whole
-from onefold.rehearsal.faces.binance.desk import Desk, Params
+from onefold.rehearsal.faces.binance.desk import Desk, Params, limited, period
 from onefold.rehearsal.faces.binance.markets import MS_NS, Market, futures_symbol, text
 from onefold.rehearsal.faces.binance.shapes import (
     ALGO,
@@ -20,9 +20,15 @@ from onefold.rehearsal.faces.binance.shapes import (
     is_algo,
     is_triggered,
     money,
+    paid_fee,
+    payment_row,
 )
 
 _DONE = {"code": 200, "msg": "The operation of cancel all open order is done."}
+INCOME_ROWS = 100
+INCOME_PERIOD_MS = 7 * 86_400_000
+"""How many rows, and how much of the past, whoever does not say gets of the income history."""
+
 _CONDITIONAL = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")
 
 
@@ -48,6 +54,7 @@ class Futures(Desk):
             self.signed("query", "GET", f"{api}/openOrders", self._open),
             self.signed("query", "GET", f"{api}/allOrders", self._all),
             self.signed("query", "GET", f"{api}/userTrades", self._trades),
+            self.signed("query", "GET", f"{api}/income", self._income),
             self.signed("submit", "POST", f"{api}/algoOrder", self._place_algo),
             self.signed("query", "GET", f"{api}/algoOrder", self._query_algo),
             self.signed("cancel", "DELETE", f"{api}/algoOrder", self._cancel_algo),
@@ -138,6 +145,26 @@ class Futures(Desk):
             futures_trade(trade, market, maker=self.is_maker(trade))
             for trade in self.own_trades(params)
         ]
+
+    def _income(self, params: Params) -> list[dict[str, Any]]:
+        """Return what changed the cash, the oldest first: what trades cost is among it."""
+        if "page" in params:
+            raise Refusal("page", "illegal")
+        first, last = period(params)
+        if "startTime" not in params and "endTime" not in params:
+            first = self.server.now_ns() // MS_NS - INCOME_PERIOD_MS
+        only = self.market(params).id if params.get("symbol") else None
+        ids = {market.symbol: market.id for market in self.markets}
+        paid = [payment_row(p, ids.get(p.symbol, "")) for p in self.exchange.payments()]
+        fees = [paid_fee(t, ids[t.symbol]) for t in self.exchange.trades() if t.symbol in ids]
+        rows = [
+            row
+            for row in sorted([*paid, *fees], key=lambda row: int(row["time"]))
+            if first <= row["time"] <= last
+            and only in (None, row["symbol"])
+            and params.get("incomeType", row["incomeType"]) == row["incomeType"]
+        ]
+        return limited(rows, params, INCOME_ROWS)
 
     # -- conditional orders -----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from onefold.rehearsal.books import ZERO
-from onefold.rehearsal.exchange import VenueOrder, VenueTrade
+from onefold.rehearsal.exchange import VenueOrder, VenuePayment, VenueTrade
 from onefold.rehearsal.faces.binance.markets import MS_NS, Market, text
 
 ALGO = 1_000_000_000
@@ -297,6 +297,35 @@ def futures_trade(trade: VenueTrade, market: Market, *, maker: bool) -> dict[str
         "positionSide": "BOTH",
         "symbol": market.id,
         "time": trade.ts // MS_NS,
+    }
+
+
+def payment_row(payment: VenuePayment, market: str) -> dict[str, Any]:
+    """Return a payment as a row of the income history; its kind is what it is called here."""
+    kind = payment.reason.upper().replace(" ", "_")
+    return {
+        "symbol": market,
+        "incomeType": "FUNDING_FEE" if kind == "FUNDING" else kind,
+        "income": text(payment.amount),
+        "asset": payment.currency,
+        "info": kind,
+        "time": payment.ts // MS_NS,
+        "tranId": payment.payment_id,
+        "tradeId": "",
+    }
+
+
+def paid_fee(trade: VenueTrade, market: str) -> dict[str, Any]:
+    """Return what a trade cost as a row of the income history; payments use its numbers too."""
+    return {
+        "symbol": market,
+        "incomeType": "COMMISSION",
+        "income": text(-trade.fee),
+        "asset": trade.fee_currency,
+        "info": "COMMISSION",
+        "time": trade.ts // MS_NS,
+        "tranId": trade.trade_id,
+        "tradeId": str(trade.trade_id),
     }
 
 
