@@ -2,7 +2,7 @@
 
 A rig is a feed with its source in the test's hand: the source is a real one, a server or a
 recording, and the feed reaches it by its real client. `CASES` are for all feeds; `CONNECTED` are
-for those that can be cut off from their source.
+for those that can be cut off from their source. A feed's test is made by `conforms`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
 from onefold.domain.errors import ConfigError, VenueUncertain
 from onefold.domain.ports import LiveFeed
 from onefold.domain.records import Bar, Quarantined
+
+Test = TypeVar("Test", bound=Callable[..., None])
 
 SYMBOL = "A"
 UNKNOWN = "NONESUCH"
@@ -261,6 +263,17 @@ CONNECTED: list[Callable[[Any], Awaitable[None]]] = [
     a_lost_connection_leaves_no_hole_and_nothing_twice,
     nothing_hangs_for_ever,
 ]
+
+
+def conforms(adapter: str, *, connected: bool = True) -> Callable[[Test], Test]:
+    """Give a test each `case` of a feed, and the feed a column in the printed table.
+
+    `adapter` is one of the columns of `conformance_table`.
+    """
+    due = [*CASES, *(CONNECTED if connected else [])]
+    parametrised = pytest.mark.parametrize("case", due, ids=lambda case: case.__name__)
+    column = pytest.mark.conformance("feeds", adapter, {})
+    return lambda test: column(parametrised(test))
 
 
 def run(case: Callable[[Any], Awaitable[None]], rig: Rig) -> None:

@@ -25,7 +25,6 @@ from onefold.rehearsal.server import Server
 from . import feed_conformance as conformance
 from .feed_conformance import DEADLINE_S, MINUTE_NS, SYMBOL, bar, bars, opened, quiet, take
 
-WAYS = [("equity", True), ("equity", False), ("crypto", True), ("crypto", False)]
 WRONG = "not the secret"
 DAY_NS = 86_400 * 10**9
 
@@ -115,10 +114,16 @@ async def until(happens: Callable[[], bool]) -> None:
     await asyncio.sleep(0.2)
 
 
-@pytest.mark.parametrize(("kind", "stream"), WAYS)
-@pytest.mark.parametrize("case", conformance.CASES + conformance.CONNECTED)
-def test_conformance(case: Callable[[Any], Awaitable[None]], kind: str, stream: bool) -> None:
-    conformance.run(case, AlpacaRig(kind, stream))
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "polling"])
+@conformance.conforms("Alpaca shares")
+def test_shares_conform(case: Callable[[Any], Awaitable[None]], stream: bool) -> None:
+    conformance.run(case, AlpacaRig("equity", stream))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "polling"])
+@conformance.conforms("Alpaca coins")
+def test_coins_conform(case: Callable[[Any], Awaitable[None]], stream: bool) -> None:
+    conformance.run(case, AlpacaRig("crypto", stream))
 
 
 def run(case: Callable[[AlpacaRig], Awaitable[None]], kind: str = "equity", **ways: Any) -> None:

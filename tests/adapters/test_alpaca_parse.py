@@ -20,6 +20,7 @@ from onefold.adapters.alpaca.parse import (
     names,
     order_report,
     order_request,
+    payment_report,
     position_report,
     timeframe,
     ts_ns,
@@ -28,7 +29,13 @@ from onefold.adapters.alpaca.parse import (
 from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument, instrument
 from onefold.domain.records import Bar
-from onefold.domain.venue import OrderReport, PositionReport, Ticket, TradeReport
+from onefold.domain.venue import (
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Ticket,
+    TradeReport,
+)
 
 SHARE = Instrument(symbol="AAPL", tick=0.01)
 COIN = instrument("BTCUSD")
@@ -82,6 +89,24 @@ def test_recorded_trades() -> None:
     reports = [activity_report(one, one["symbol"], "USD", "x") for one in fills]
     assert len({report.trade_id for report in reports}) == len(fills)
     assert {report.side for report in reports} == {1, -1}
+
+
+def test_recorded_deposits_are_the_users_own_money() -> None:
+    pages = payload(
+        "account_activities_routes", "setup_reqmock_for_paginated_account_activities_response.0"
+    )
+    deposits = [one for one in pages if one["activity_type"] == "CSD"]
+    assert len(deposits) == 3
+    assert [payment_report(one, "", "USD") for one in deposits] == [None] * 3
+    # Were it a dividend, it would be read as it stands, and with the end of its day.
+    paid = payment_report({**deposits[0], "activity_type": "DIV"}, "", "USD")
+    assert paid == PaymentReport(
+        payment_id=f"activity-{deposits[0]['id']}",
+        ts=1_650_412_799_999_999_999,
+        amount=Decimal("33324.35"),
+        currency="USD",
+        reason="dividend",
+    )
 
 
 def test_recorded_positions() -> None:
@@ -252,6 +277,107 @@ def test_what_is_no_trade_reports_the_order_only() -> None:
 def test_a_trade_that_cannot_be_read_is_uncertain(changes: dict[str, Any]) -> None:
     with pytest.raises(VenueUncertain):
         update_reports(update(**changes), "AAPL", "USD")
+
+
+def activity(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "id": "20240102000000000::0001",
+        "activity_type": "FEE",
+        "date": "2024-01-02",
+        "created_at": "2024-01-03T05:00:00.123456Z",
+        "net_amount": "-0.010",
+        "status": "executed",
+    }
+    return {**plain, **changes}
+
+
+def test_a_payment_is_told_as_it_stands() -> None:
+    paid = payment_report(activity(), "AAPL", "USD")
+    assert paid == PaymentReport(
+        payment_id="activity-20240102000000000::0001",
+        ts=1_704_258_000_123_456_000,
+        amount=Decimal("-0.010"),
+        currency="USD",
+        reason="fee",
+        symbol="AAPL",
+    )
+    assert str(paid.amount) == "-0.010"
+    other = payment_report(activity(status="correct", currency="EUR"), "", "USD")
+    assert other is not None
+    assert other.currency == "EUR"
+
+
+@pytest.mark.parametrize(
+    ("date", "ts"),
+    [
+        ("2024-01-02", 1_704_240_000_000_000_000 - 1),
+        ("2024-01-02T00:00:00Z", 1_704_240_000_000_000_000 - 1),
+        ("2024-02-29", 1_709_251_200_000_000_000 - 1),
+    ],
+)
+def test_a_payment_that_has_a_day_only_is_of_the_end_of_it(date: str, ts: int) -> None:
+    paid = payment_report(activity(date=date, created_at=None), "", "USD")
+    assert paid is not None
+    assert paid.ts == ts
+
+
+def test_every_type_of_activity_that_the_client_knows_is_decided() -> None:
+    from onefold.adapters.alpaca.http import module
+
+    kinds = [one.value for one in module("alpaca.trading.enums").ActivityType]
+    paid = {kind for kind in kinds if payment_report(activity(activity_type=kind), "", "USD")}
+    assert paid == {
+        "CFEE", "FEE", "INT", "PTC",
+        "DIV", "DIVCGL", "DIVCGS", "DIVNRA", "DIVROC", "DIVTXEX", "DIVWH",
+    }  # fmt: skip
+    assert set(kinds) - paid == {
+        # Trades, and what belongs to our own money.
+        "FILL", "EXTRD", "FXTRD", "ACATC", "ACATS", "CSD", "CSW", "JNLC", "JNLS", "MEM", "OCT",
+        "SWP", "WH", "INTPNL", "VOF",
+        # What changes positions.
+        "CIL", "MA", "NC", "REORG", "SPIN", "SPLIT",
+        "OPASN", "OPCSH", "OPEXC", "OPEXP", "OPTRD",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"activity_type": "a new word"},
+        {"status": "canceled"},
+        {"status": "pending"},
+        {"net_amount": "0"},
+        # A fee that was taken in coins.
+        {"activity_type": "CFEE", "net_amount": "0", "qty": "-0.000195", "price": "1884.5"},
+    ],
+)
+def test_what_moves_no_money_is_no_payment(changes: dict[str, Any]) -> None:
+    assert payment_report(activity(**changes), "", "USD") is None
+
+
+def test_a_fee_of_a_sold_coin_is_money() -> None:
+    said = {"activity_type": "CFEE", "net_amount": "-2.21", "currency": "USD"}
+    paid = payment_report(activity(**said), "", "USD")
+    assert paid is not None
+    assert (paid.amount, paid.reason) == (Decimal("-2.21"), "fee of a coin")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"id": None},
+        {"activity_type": ""},
+        {"net_amount": None},
+        {"net_amount": "much"},
+        {"net_amount": "NaN"},
+        {"created_at": "soon"},
+        {"created_at": None, "date": None},
+        {"created_at": None, "date": "someday"},
+    ],
+)
+def test_a_payment_that_cannot_be_read_is_uncertain(changes: dict[str, Any]) -> None:
+    with pytest.raises(VenueUncertain):
+        payment_report(activity(**changes), "", "USD")
 
 
 @pytest.mark.parametrize("qty", ["7", "-7"])

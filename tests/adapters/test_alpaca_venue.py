@@ -18,11 +18,16 @@ from onefold.domain.instruments import Instrument, instrument
 from onefold.domain.venue import OrderReport
 from onefold.rehearsal.faces.alpaca import Alpaca, desk
 from onefold.rehearsal.faces.alpaca.face import KEY
-from onefold.rehearsal.faces.alpaca.shapes import account_shape, asset_shape, number_of
+from onefold.rehearsal.faces.alpaca.shapes import (
+    account_shape,
+    asset_shape,
+    number_of,
+    payment_shape,
+)
 from onefold.rehearsal.faults import FaultRule
 from venues.case import traded
-from venues.conformance import Case, cases, run
-from venues.rig import Rig
+from venues.conformance import Case, conforms, run
+from venues.rig import DAY_NS, Rig
 from venues.served import served
 
 DEADLINE_S = 0.5
@@ -32,7 +37,7 @@ SHARE = Instrument(symbol="AAPL", tick=0.01)
 COIN = instrument("BTCUSD", commission_bps=0)
 
 SPARED = {
-    "market_order_fills": "Alpaca tells no fee with a trade; below it is checked without one",
+    "market_order_fills": "Alpaca tells no fee with a trade; it is run without one",
 }
 """Cases that ask for what Alpaca does not tell."""
 
@@ -84,18 +89,14 @@ def with_rig(
     run(Case(test, lambda _: True), rig_of(one, **changes))
 
 
-def all_but_spared(able: Any) -> list[Case]:
-    return [one for one in cases(able) if str(one) not in SPARED]
+@conforms("Alpaca shares", SHARES, SPARED)
+def test_shares_conform(case: Case) -> None:
+    run(case, rig_of(SHARE))
 
 
-@pytest.mark.parametrize("one", all_but_spared(SHARES), ids=str)
-def test_shares_conform(one: Case) -> None:
-    run(one, rig_of(SHARE))
-
-
-@pytest.mark.parametrize("one", all_but_spared(COINS), ids=str)
-def test_coins_conform(one: Case) -> None:
-    run(one, rig_of(COIN))
+@conforms("Alpaca coins", COINS, SPARED)
+def test_coins_conform(case: Case) -> None:
+    run(case, rig_of(COIN))
 
 
 # -- what the suite does not ask for ---------------------------------------------------------------
@@ -155,7 +156,7 @@ def test_a_cancel_goes_through_when_questions_do_not() -> None:
 
 
 def test_more_orders_and_trades_than_one_answer_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, module in (("ORDERS", venue_module), ("TRADES", venue_module)):
+    for name, module in (("ORDERS", venue_module), ("ACTIVITIES", venue_module)):
         monkeypatch.setattr(module, f"{name}_PAGE", 2)
     monkeypatch.setattr(desk, "ORDERS_MAX", 2)
     monkeypatch.setattr(desk, "ACTIVITIES_MAX", 2)
@@ -184,6 +185,88 @@ def test_more_orders_of_one_moment_than_an_answer_holds_are_uncertain(
             await rig.submit(1, 1, "limit", 10 + number)
         with pytest.raises(VenueUncertain, match="more than 2 orders of one moment"):
             await rig.venue.working()
+
+    with_rig(test)
+
+
+def test_more_payments_than_one_answer_holds_come_in_order_of_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(venue_module, "ACTIVITIES_PAGE", 2)
+    monkeypatch.setattr(desk, "ACTIVITIES_MAX", 2)
+
+    async def test(rig: Rig) -> None:
+        amounts = [Decimal(f"-0.0{number}") for number in range(1, 8)]
+        reasons = ["fee", "dividend", "interest"]
+        for number, amount in enumerate(amounts):
+            rig.exchange.pay(amount, reasons[number % 3], rig.symbol)
+            await rig.submit()
+            await rig.bar(100)
+        told = await rig.venue.payments(0)
+        assert [paid.amount for paid in told] == amounts
+        assert [paid.reason for paid in told[:3]] == reasons
+        assert {(paid.symbol, paid.currency) for paid in told} == {(rig.symbol, "USD")}
+        listed = sorted(told, key=lambda paid: paid.payment_id)
+        assert listed != told, "Alpaca lists them otherwise"
+        assert await rig.venue.payments(told[4].ts) == told[4:]
+        fresh = await another(rig)
+        assert await fresh.payments(0) == told
+        await fresh.close()
+
+    with_rig(test)
+
+
+def test_a_payment_without_a_time_is_told_when_its_day_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dated(*args: Any) -> dict[str, Any]:
+        shape = payment_shape(*args)
+        return {name: value for name, value in shape.items() if name != "created_at"}
+
+    monkeypatch.setattr(desk, "payment_shape", dated)
+
+    async def test(rig: Rig) -> None:
+        began = rig.exchange.now_ns
+        rig.exchange.pay(Decimal("-0.02"), "fee", rig.symbol)
+        assert await rig.venue.payments(0) == [], "its time would be in the future"
+        await rig.bar(100, gap_ns=DAY_NS)
+        (told,) = await rig.venue.payments(0)
+        day = began - began % DAY_NS
+        assert told.ts == day + DAY_NS - 1
+        assert began < told.ts < rig.exchange.now_ns, "an account that began that day counts it"
+        # Asked for by a time within the day, it is there; by one after the day it is not.
+        assert await rig.venue.payments(began + 1) == [told]
+        assert await rig.venue.payments(told.ts) == [told]
+        assert await rig.venue.payments(told.ts + 1) == []
+
+    with_rig(test)
+
+
+def test_own_money_is_no_payment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(rig: Rig) -> None:
+        rig.exchange.pay(Decimal(1000))
+        for kind in ("CSD", "CSW", "JNLC", "ACATC"):
+            changes = {"activity_type": kind}
+            monkeypatch.setattr(desk, "payment_shape", lambda *a, c=changes: payment_shape(*a) | c)
+            assert await rig.venue.payments(0) == []
+
+    with_rig(test)
+
+
+def test_payments_that_cannot_be_had_are_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(rig: Rig) -> None:
+        rig.exchange.pay(Decimal(1))
+        broken = lambda *args: payment_shape(*args) | {"id": ""}  # noqa: E731
+        monkeypatch.setattr(desk, "payment_shape", broken)
+        with pytest.raises(VenueUncertain, match="without an id"):
+            await rig.venue.payments(0)
+        monkeypatch.setattr(desk, "payment_shape", payment_shape)
+        monkeypatch.setattr(desk, "_page", lambda found, _: found)
+        with pytest.raises(VenueUncertain, match="the same page again"):
+            await rig.venue.payments(0)
+        rig.faults.add(FaultRule(on="query", do="disconnect", every=1))
+        with pytest.raises(VenueUncertain):
+            await rig.venue.payments(0)
 
     with_rig(test)
 

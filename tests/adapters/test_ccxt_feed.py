@@ -24,7 +24,6 @@ from . import feed_conformance as conformance
 from .feed_conformance import DEADLINE_S, MINUTE_NS, SYMBOL, bar, bars, opened, take
 
 LISTED = "AAAUSDT"
-WAYS = [("spot", True), ("spot", False), ("futures", True), ("futures", False)]
 
 
 class BinanceRig:
@@ -91,10 +90,16 @@ def _listed(bar: Bar) -> Bar:
     return msgspec.structs.replace(bar, instrument=LISTED)
 
 
-@pytest.mark.parametrize(("market", "stream"), WAYS)
-@pytest.mark.parametrize("case", conformance.CASES + conformance.CONNECTED)
-def test_conformance(case: Callable[[Any], Awaitable[None]], market: str, stream: bool) -> None:
-    conformance.run(case, BinanceRig(market, stream))
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "polling"])
+@conformance.conforms("Binance spot through ccxt")
+def test_spot_conforms(case: Callable[[Any], Awaitable[None]], stream: bool) -> None:
+    conformance.run(case, BinanceRig("spot", stream))
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "polling"])
+@conformance.conforms("Binance futures through ccxt")
+def test_futures_conform(case: Callable[[Any], Awaitable[None]], stream: bool) -> None:
+    conformance.run(case, BinanceRig("futures", stream))
 
 
 def run(case: Callable[[Any], Awaitable[None]], market: str, stream: bool) -> None:

@@ -19,8 +19,10 @@ from onefold.adapters.ccxt.parse import (
     balance_report,
     bar,
     final_candle,
+    income_ms,
     order_report,
     order_request,
+    payment_report,
     position_report,
     trade_event,
     trade_report,
@@ -29,7 +31,7 @@ from onefold.adapters.ccxt.parse import (
 from onefold.domain.errors import VenueRefused, VenueUncertain
 from onefold.domain.instruments import instrument
 from onefold.domain.records import Bar
-from onefold.domain.venue import OrderReport, PositionReport, Ticket, TradeReport
+from onefold.domain.venue import OrderReport, PaymentReport, PositionReport, Ticket, TradeReport
 
 ONE = Decimal(1)
 MINUTE_NS = 60 * 10**9
@@ -271,6 +273,95 @@ def test_bars_of_an_answer_and_of_the_stream(spot: Any) -> None:
     candle = final_candle(closed)
     assert candle is not None
     assert bar(candle, btc, MINUTE_NS).close == float(closed["c"])
+
+
+# --- payments ------------------------------------------------------------------------------------
+
+
+def income(kind: str, **changes: Any) -> dict[str, Any]:
+    """Return a row as the exchange documents it."""
+    row = {
+        "symbol": "BTCUSDT",
+        "incomeType": kind,
+        "income": "-0.37500000",
+        "asset": "USDT",
+        "info": kind,
+        "time": 1_570_608_000_000,
+        "tranId": 9_689_322_392_000_001,
+        "tradeId": "",
+    }
+    return {**row, **changes}
+
+
+def test_a_payment_is_told_as_it_was_sent() -> None:
+    report = payment_report(income("FUNDING_FEE"), "BTC")
+    assert report == PaymentReport(
+        payment_id="FUNDING_FEE/9689322392000001/BTCUSDT/USDT",
+        ts=1_570_608_000_000_000_000,
+        amount=Decimal("-0.375"),
+        currency="USDT",
+        reason="funding fee",
+        symbol="BTC",
+    )
+    assert str(report.amount) == "-0.37500000"
+    # The same number as text is the same payment.
+    assert payment_report(income("FUNDING_FEE", tranId="9689322392000001"), "BTC") == report
+    assert income_ms(income("FUNDING_FEE", time="1570608000000")) == 1_570_608_000_000
+
+
+def test_payments_that_differ_in_kind_symbol_or_coin_have_ids_of_their_own() -> None:
+    rows = [
+        income("FUNDING_FEE"),
+        income("INSURANCE_CLEAR"),
+        income("FUNDING_FEE", symbol="ETHUSDT"),
+        income("FUNDING_FEE", asset="USDC"),
+        income("FUNDING_FEE", tranId=1),
+        income("AUTO_EXCHANGE", symbol=""),
+        income("AUTO_EXCHANGE", symbol="", asset="BTC"),
+    ]
+    reports = [payment_report(row, "") for row in rows]
+    assert len({report.payment_id for report in reports if report is not None}) == len(rows)
+
+
+PAID = """
+    API_REBATE AUTO_EXCHANGE BFUSD_REWARD COMMISSION_REBATE CONTEST_REWARD FEE_RETURN FUNDING_FEE
+    INSURANCE_CLEAR OPTIONS_PREMIUM_FEE OPTIONS_SETTLE_PROFIT POSITION_LIMIT_INCREASE_FEE
+    REFERRAL_KICKBACK SPECIAL_FUNDING_FEE WELCOME_BONUS WHAT_COMES_NEXT
+"""
+NOT_PAID = """
+    COIN_SWAP_DEPOSIT COIN_SWAP_WITHDRAW COMMISSION CROSS_COLLATERAL_TRANSFER DELIVERED_SETTELMENT
+    INTERNAL_TRANSFER REALIZED_PNL STRATEGY_UMFUTURES_TRANSFER TRANSFER
+"""
+
+
+@pytest.mark.parametrize("kind", PAID.split())
+def test_what_moves_money_is_a_payment(kind: str) -> None:
+    report = payment_report(income(kind), "")
+    assert report is not None
+    assert report.reason == kind.lower().replace("_", " ")
+
+
+@pytest.mark.parametrize("kind", NOT_PAID.split())
+def test_what_trades_tell_and_transfers_are_no_payments(kind: str) -> None:
+    assert payment_report(income(kind), "") is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"incomeType": ""},
+        {"income": ""},
+        {"income": "much"},
+        {"income": "NaN"},
+        {"asset": None},
+        {"tranId": None},
+        {"time": None},
+    ],
+    ids=str,
+)
+def test_a_payment_that_lacks_something_leaves_us_uncertain(wrong: dict[str, Any]) -> None:
+    with pytest.raises(VenueUncertain):
+        payment_report({**income("FUNDING_FEE"), **wrong}, "")
 
 
 # --- small ones ----------------------------------------------------------------------------------

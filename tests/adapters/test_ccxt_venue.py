@@ -13,16 +13,16 @@ import pytest
 
 from onefold.adapters.ccxt import CcxtConfig, CcxtVenue, http
 from onefold.adapters.ccxt.parse import FUTURES, SPOT, UNPROVEN
-from onefold.domain.errors import ConfigError, VenueRefused
+from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.venue import OrderReport, Ticket
 from onefold.rehearsal.exchange import Exchange
-from onefold.rehearsal.faces.binance import Binance, streams
+from onefold.rehearsal.faces.binance import Binance, futures, streams
 from onefold.rehearsal.faces.binance.face import KEY
 from onefold.rehearsal.server import Server
 from rehearsal.worlds import bar, coin, perpetual
-from venues.conformance import Case, cases, run
-from venues.rig import Heard, Rig
+from venues.conformance import Case, cases, conforms, run
+from venues.rig import DAY_NS, MINUTE_NS, Heard, Rig
 
 DEADLINE_S = 0.5
 
@@ -77,14 +77,14 @@ def rig_of(market: str, **changes: Any) -> AbstractAsyncContextManager[Rig]:
     return made()
 
 
-@pytest.mark.parametrize("one", cases(SPOT), ids=str)
-def test_spot_conforms(one: Case) -> None:
-    run(one, rig_of("spot"))
+@conforms("Binance spot through ccxt", SPOT)
+def test_spot_conforms(case: Case) -> None:
+    run(case, rig_of("spot"))
 
 
-@pytest.mark.parametrize("one", cases(FUTURES), ids=str)
-def test_futures_conform(one: Case) -> None:
-    run(one, rig_of("futures"))
+@conforms("Binance futures through ccxt", FUTURES)
+def test_futures_conform(case: Case) -> None:
+    run(case, rig_of("futures"))
 
 
 # --- by asking -----------------------------------------------------------------------------------
@@ -247,6 +247,133 @@ def test_what_came_together_is_told_one_by_one_and_in_order() -> None:
             assert kinds == ["working", "trade", "filled"]
 
     with_rig(test, "spot")
+
+
+# --- payments ------------------------------------------------------------------------------------
+
+
+def test_all_that_moves_money_is_told_but_trades_and_transfers() -> None:
+    async def test(rig: Rig) -> None:
+        await rig.submit(1, 2)
+        await rig.bar(101)
+        await rig.submit(-1, 2)
+        await rig.bar(102)
+        told = {
+            "funding": "-0.00000001",
+            "insurance clear": "-12.50000000",
+            "referral kickback": "0.10",
+            "something new": "3",
+        }
+        own = ("transfer", "internal transfer", "coin swap withdraw")
+        for reason in (*told, *own):
+            rig.exchange.pay(Decimal(told.get(reason, 7)), reason, rig.symbol)
+        payments = await rig.venue.payments(0)
+        # As they were sent, to the last zero.
+        assert [f"{p.amount:f}" for p in payments] == [*told.values()]
+        assert [p.reason for p in payments] == ["funding fee", *[*told][1:]]
+        assert {(p.symbol, p.currency) for p in payments} == {(rig.symbol, "USDT")}
+
+    with_rig(test, "futures")
+
+
+def test_payments_are_told_page_by_page_and_week_by_week(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onefold.adapters.ccxt.venue.PAGE", 4)
+
+    async def test(rig: Rig) -> None:
+        began = rig.exchange.now_ns
+        for number in range(40):
+            # Two at a time, among the fees of trades, and some weeks without any.
+            rig.exchange.pay(Decimal(number))
+            if number % 2:
+                rig.exchange.advance(rig.exchange.now_ns + number // 8 * 2 * DAY_NS + MINUTE_NS)
+            if number % 5 == 0:
+                await rig.submit(1, 1)
+                await rig.bar(101)
+        last = rig.exchange.payments()[-1].ts
+        assert 70 * DAY_NS < last - began < 80 * DAY_NS
+        everything = await rig.venue.payments(0)
+        assert [p.amount for p in everything] == [*range(40)]
+        assert len({p.payment_id for p in everything}) == 40
+        assert [p.amount for p in await rig.venue.payments(last)] == [38, 39]
+        rig.exchange.advance(last + 100 * DAY_NS)
+        assert await rig.venue.payments(0) == [], "they are kept for three months"
+
+    with_rig(test, "futures")
+
+
+def test_a_page_is_as_long_as_the_exchange_makes_them() -> None:
+    async def test(rig: Rig) -> None:
+        for number in range(1_200):
+            rig.exchange.pay(Decimal(number))
+            rig.exchange.advance(rig.exchange.now_ns + MINUTE_NS)
+        assert [p.amount for p in await rig.venue.payments(0)] == [*range(1_200)]
+
+    with_rig(test, "futures")
+
+
+def test_more_payments_at_one_time_than_a_page_has_are_uncertain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("onefold.adapters.ccxt.venue.PAGE", 3)
+
+    async def test(rig: Rig) -> None:
+        for number in range(4):
+            rig.exchange.pay(Decimal(number))
+        with pytest.raises(VenueUncertain, match="at one time"):
+            await rig.venue.payments(0)
+
+    with_rig(test, "futures")
+
+
+@pytest.mark.parametrize("row", [{"asset": None}, {"income": "much"}, {"tranId": ""}])
+def test_a_payment_that_cannot_be_read_is_not_left_out(
+    row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row_of = futures.payment_row
+
+    async def test(rig: Rig) -> None:
+        rig.exchange.pay(Decimal(1))
+        assert len(await rig.venue.payments(0)) == 1
+        monkeypatch.setattr(futures, "payment_row", lambda *facts: {**row_of(*facts), **row})
+        with pytest.raises(VenueUncertain):
+            await rig.venue.payments(0)
+
+    with_rig(test, "futures")
+
+
+def test_what_another_symbol_cost_is_told_too() -> None:
+    async def whole() -> None:
+        listed = [perpetual(), perpetual(symbol="ETHUSDT")]
+        exchange = Exchange(listed, Decimal(100_000), "USDT")
+        exchange.on_bar(bar(0))
+        server = Server(exchange, [Binance()])
+        changes = {"symbols": {"BTC": "BTCUSDT"}}
+        url = await server.start()
+        venue = CcxtVenue(config(url, "futures", **changes), {"BTC": perpetual(symbol="BTC")})
+        await venue.open()
+        for symbol in ("BTCUSDT", "ETHUSDT", ""):
+            exchange.pay(Decimal(1), "funding", symbol)
+        assert [p.symbol for p in await venue.payments(0)] == ["BTC", "ETHUSDT", ""]
+        await venue.close()
+        await server.stop()
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_where_it_is_not_proven_no_payments_are_told(
+    proven: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market = "spot" if proven else "futures"
+    if not proven:
+        monkeypatch.setattr(http, "PROVEN", frozenset())
+
+    async def test(rig: Rig) -> None:
+        rig.exchange.pay(Decimal(1))
+        assert not rig.venue.abilities.payments
+        assert await rig.venue.payments(0) == []
+
+    with_rig(test, market)
 
 
 # --- what is not sent ----------------------------------------------------------------------------

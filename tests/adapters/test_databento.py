@@ -132,9 +132,7 @@ def rig(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Databe
     return made
 
 
-@pytest.mark.parametrize(
-    "case", [*conformance.CASES, *conformance.CONNECTED], ids=lambda case: case.__name__
-)
+@conformance.conforms("Databento")
 def test_conformance(case: Callable[[Any], Awaitable[None]], rig: DatabentoRig) -> None:
     conformance.run(case, rig)
 

@@ -110,7 +110,7 @@ def run(case: Callable[[KiteRig], Awaitable[None]], *, stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["ticker", "candles"])
-@pytest.mark.parametrize("case", [*conformance.CASES, *conformance.CONNECTED])
+@conformance.conforms("Zerodha Kite")
 def test_kite_keeps_the_promises_of_a_feed(case: Any, stream: bool) -> None:
     run(case, stream=stream)
 

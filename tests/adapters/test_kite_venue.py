@@ -5,14 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import pytest
-
 from onefold.adapters.kite import KiteConfig, KiteVenue
 from onefold.adapters.kite.parse import ABILITIES, name_of
 from onefold.domain.instruments import Instrument
 from onefold.rehearsal.faces.kite import Kite
 from onefold.rehearsal.faces.kite.access import KEY
-from venues.conformance import Case, cases, run
+from venues.conformance import Case, conforms, run
 from venues.rig import Rig
 from venues.served import served
 
@@ -51,6 +49,6 @@ def rig_of(**changes: Any) -> AbstractAsyncContextManager[Rig]:
     )
 
 
-@pytest.mark.parametrize("one", cases(ABILITIES), ids=str)
-def test_kite_conforms(one: Case) -> None:
-    run(one, rig_of())
+@conforms("Zerodha Kite", ABILITIES)
+def test_kite_conforms(case: Case) -> None:
+    run(case, rig_of())

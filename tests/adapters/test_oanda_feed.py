@@ -92,9 +92,7 @@ def _listed(bar: Bar) -> Bar:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "polling"])
-@pytest.mark.parametrize(
-    "case", [*conformance.CASES, *conformance.CONNECTED], ids=lambda case: case.__name__
-)
+@conformance.conforms("OANDA")
 def test_conformance(case: Callable[[Any], Awaitable[None]], stream: bool) -> None:
     conformance.run(case, OandaRig(stream))
 

@@ -19,6 +19,7 @@ from onefold.adapters.oanda.parse import (
     nanoseconds,
     order_request,
     pages,
+    pays,
     pending_report,
     position_report,
     stamp,
@@ -27,7 +28,13 @@ from onefold.adapters.oanda.parse import (
 from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import instrument
 from onefold.domain.records import Bar
-from onefold.domain.venue import OrderReport, PositionReport, Ticket, TradeReport
+from onefold.domain.venue import (
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Ticket,
+    TradeReport,
+)
 
 MINUTE_NS = 60 * 10**9
 NOON_NS = int(datetime(2026, 1, 7, 12, tzinfo=UTC).timestamp()) * 10**9
@@ -139,6 +146,27 @@ def test_orders_that_close_a_trade_have_no_quantity_of_their_own() -> None:
         assert book.told(said[name]) == []
         book.place(said[name])
     assert book.symbol(said["takeProfitOrderTransaction"]) == "trade 2323"
+
+
+def test_a_recorded_fill_without_financing_pays_nothing_besides_its_trade() -> None:
+    fill = answer("trades", "_v3_account_accountID_trades_close")["orderFillTransaction"]
+    book = ledger()
+    assert not pays(fill)
+    book.take(fill)
+    assert book.payments(0) == []
+    # What OANDA would say of the same trade in an account with financing by the second.
+    book.take({**fill, "financing": "-0.0042"})
+    (paid,) = book.payments(0)
+    assert (paid.amount, paid.ts) == (Decimal("-0.0042"), nanoseconds(fill, "time"))
+
+
+def test_nothing_else_that_was_recorded_is_a_payment() -> None:
+    rows = [
+        *answer("transactions", "_v3_accounts_transaction_sinceid")["transactions"],
+        *answer("transactions", "_v3_accounts_transaction_idrange")["transactions"],
+        *answer("positions", "_v3_accounts_accountID_position_close").values(),
+    ]
+    assert not any(pays(row) for row in rows if isinstance(row, dict))
 
 
 def test_positions_have_the_sign_of_their_side() -> None:
@@ -330,6 +358,61 @@ def test_a_fill_that_cannot_be_read_leaves_us_uncertain(fill: dict[str, Any]) ->
 def test_an_answer_without_an_order_leaves_us_uncertain(said: dict[str, Any]) -> None:
     with pytest.raises(VenueUncertain):
         made(said)
+
+
+def financed(number: str = "20", **changes: Any) -> dict[str, Any]:
+    facts = {"id": number, "type": "DAILY_FINANCING", "time": NOON, "financing": "-1.2345"}
+    parts = [{"instrument": "EUR_USD", "financing": "-1.2344"}]
+    return {**facts, "positionFinancings": parts, "accountBalance": "98.7655", **changes}
+
+
+def test_payments_are_what_an_account_is_paid_besides_trades() -> None:
+    book = ledger()
+    dividend = {"id": "19", "type": "DIVIDEND_ADJUSTMENT", "time": NOON, "instrument": "DE30_EUR"}
+    for transaction in (
+        financed(time="2026-01-07T22:00:00.000000001Z"),
+        {**dividend, "dividendAdjustment": "0.50", "quoteDividendAdjustment": "9"},
+        created(),
+        filled("8", "40", financing="0.0000"),
+        filled("9", "60", financing="0.0300", tradesClosed=[]),
+        financed("21", financing="0.0000"),
+        {"id": "22", "type": "TRANSFER_FUNDS", "time": NOON, "amount": "100.00"},
+        financed(time="2026-01-07T22:00:00.000000001Z"),
+    ):
+        book.take(transaction)
+    evening = NOON_NS + 10 * 60 * MINUTE_NS + 1
+    fills = [trade.trade_id for trade in book.trades(0)]
+    paid = {
+        "transaction-19": PaymentReport(
+            "transaction-19", NOON_NS, Decimal("0.50"), "EUR", "dividend", "DAX"
+        ),
+        "transaction-9": PaymentReport(
+            "transaction-9", NOON_NS, Decimal("0.0300"), "EUR", "financing", "EURUSD"
+        ),
+        "transaction-20": PaymentReport(
+            "transaction-20", evening, Decimal("-1.2345"), "EUR", "financing"
+        ),
+    }
+    assert {report.payment_id: report for report in book.payments(0)} == paid
+    assert fills == ["8", "9"], "they have other names than the payments"
+    assert [report.ts for report in book.payments(0)] == [NOON_NS, NOON_NS, evening]
+    assert book.payments(evening) == [paid["transaction-20"]]
+    assert book.payments(evening + 1) == []
+    assert str(book.payments(evening)[0].amount) == "-1.2345"
+
+
+@pytest.mark.parametrize(
+    "broken", [{"financing": None}, {"financing": "much"}, {"time": "today"}, {"time": None}]
+)
+def test_a_payment_that_cannot_be_read_leaves_us_uncertain_of_payments_only(
+    broken: dict[str, Any],
+) -> None:
+    book = ledger()
+    book.take(created())
+    assert book.told(financed(**broken)) == []
+    with pytest.raises(VenueUncertain):
+        book.payments(0)
+    assert book.found("a-1") is not None
 
 
 def test_two_sides_of_a_position_have_no_average() -> None:

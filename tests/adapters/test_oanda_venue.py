@@ -19,7 +19,8 @@ from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument, instrument
 from onefold.rehearsal.faces.oanda import Oanda
 from onefold.rehearsal.faces.oanda.face import ACCOUNT, TOKEN
-from venues.conformance import Case, cases, run
+from onefold.rehearsal.faults import FaultRule
+from venues.conformance import Case, conforms, run
 from venues.rig import Heard, Rig
 from venues.served import served
 
@@ -63,9 +64,9 @@ def rig(stranger: dict[str, Any] | None = None) -> AbstractAsyncContextManager[R
     )
 
 
-@pytest.mark.parametrize("one", cases(ABILITIES), ids=str)
-def test_conformance(one: Case) -> None:
-    run(one, rig())
+@conforms("OANDA", ABILITIES)
+def test_conformance(case: Case) -> None:
+    run(case, rig())
 
 
 @pytest.mark.parametrize(
@@ -258,6 +259,51 @@ def test_a_long_past_is_read_page_by_page(monkeypatch: pytest.MonkeyPatch) -> No
             trades = await another.trades(0)
         assert [trade.client_id for trade in trades] == [ticket.client_id for ticket in made.sent]
         assert trades == await made.venue.trades(0)
+
+    _run(case)
+
+
+def test_payments_of_before_are_told_with_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onefold.adapters.oanda.venue.PAGE", 2)
+
+    async def case(made: Rig) -> None:
+        amounts = [Decimal(f"-0.0{number}") for number in range(1, 6)]
+        for number, amount in enumerate(amounts):
+            await made.submit(1, 1)
+            await made.bar(100)
+            made.exchange.pay(amount, "dividend" if number == 2 else "funding", made.symbol)
+        told = await made.venue.payments(0)
+        assert [paid.amount for paid in told] == amounts
+        assert [paid.reason for paid in told].index("dividend") == 2
+        assert len({paid.payment_id for paid in told}) == 5
+        async with later(made) as another:
+            assert await another.payments(told[3].ts) == told[3:]
+            assert await another.payments(0) == told
+
+    _run(case)
+
+
+def test_a_payment_on_the_stream_is_no_report_and_ends_nothing() -> None:
+    async def case(made: Rig) -> None:
+        async with made.hearing() as heard:
+            before = len(heard.reports)
+            made.exchange.pay(Decimal("-1.5"))
+            await asyncio.sleep(2 * BEAT_S)
+            assert len(heard.reports) == before
+            ticket = await made.submit()
+            await made.bar(101)
+            assert len(await heard.trades(ticket, 1)) == 1
+        (paid,) = await made.venue.payments(0)
+        assert (paid.amount, paid.symbol) == (Decimal("-1.5"), "")
+
+    _run(case)
+
+
+def test_payments_are_uncertain_when_oanda_does_not_answer() -> None:
+    async def case(made: Rig) -> None:
+        made.faults.add(FaultRule(on="query", do="disconnect", every=1))
+        with pytest.raises(VenueUncertain):
+            await made.venue.payments(0)
 
     _run(case)
 

@@ -78,7 +78,7 @@ class Following(RecordedFeed):
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("case", conformance.CASES, ids=lambda case: case.__name__)
+@conformance.conforms("recordings", connected=False)
 def test_conformance(case: Callable[[Any], Awaitable[None]]) -> None:
     conformance.run(case, Tape())
 

@@ -87,9 +87,7 @@ def _fields(bar: Bar) -> dict[str, Any]:
     return {name: getattr(bar, name) for name in bar.__struct_fields__}
 
 
-@pytest.mark.parametrize(
-    "case", [*conformance.CASES, *conformance.CONNECTED], ids=lambda case: case.__name__
-)
+@conformance.conforms("Yahoo through yfinance")
 def test_conformance(case: Callable[[Any], Awaitable[None]]) -> None:
     conformance.run(case, YahooRig())
 

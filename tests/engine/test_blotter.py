@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onefold.domain.errors import ConfigError
+from onefold.domain.instruments import Kind, instrument
 from onefold.domain.records import Adoption, Fill, Order, OrderNotice, Quarantined
 from onefold.domain.venue import Abilities, OrderReport, Report, TradeReport
 from onefold.engine.blotter import KEPT_NS, NAME_MAX, Blotter, base36
@@ -20,7 +21,7 @@ LOT = Decimal("0.001")
 
 
 def blotter_of(*orders: Order) -> Blotter:
-    blotter = Blotter("main", BORN, [share("ABC", lot=0.001)])
+    blotter = Blotter("main", BORN, [share("ABC", kind=Kind.CRYPTO, lot=0.001)])
     for order in orders:
         blotter.remember(order)
     return blotter
@@ -240,3 +241,15 @@ def test_reduce_only_is_told_where_one_strategy_holds_the_instrument() -> None:
     shared = Blotter("main", BORN, [share("ABC", lot=0.001)], shared={"ABC"})
     assert not shared.ticket(leaving, able).reduce_only
     assert not blotter_of(leaving).ticket(leaving, Abilities(reduce_only=False)).reduce_only
+
+
+def test_a_commission_in_the_account_s_currency_takes_no_lots_of_a_pair() -> None:
+    """A pair is named after its base currency, and an account may be in that currency."""
+    blotter = Blotter("main", BORN, [instrument("EURUSD")])
+    blotter.remember(Order(1, BORN, "EURUSD", "s0", "entry", 1, 10))
+    fee = {"fee": Decimal("0.50"), "fee_currency": "EUR", "symbol": "EURUSD"}
+    told = trade(blotter, 1, 0, qty=Decimal(10_000), **fee)
+    fill, refused = blotter.heard(told, BORN)
+    assert isinstance(fill, Fill)
+    assert (fill.qty, fill.in_kind) == (10, "")
+    assert isinstance(refused, Quarantined)

@@ -332,7 +332,7 @@ def test_what_is_not_ready_is_listed(tmp_path: Path) -> None:
         rig.feed.past = [bar(n) for n in range(-9, 0)]
         async with rig.running() as live:
             await ready(rig)
-            assert live.status()["warming"] == {"trend/ABC": ["slow"]}
+            await rig.until(lambda: live.status()["warming"] == {"trend/ABC": ["slow"]})
             await rig.play(bar(0), bar(1))
             assert live.status()["warming"] == {}
             assert live.status()["counts"]["late"] == 3

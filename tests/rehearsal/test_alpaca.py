@@ -27,6 +27,7 @@ from onefold.rehearsal.faces.alpaca.shapes import (
     number_of,
     order_id,
     order_shape,
+    payment_shape,
     position_shape,
     update_shape,
 )
@@ -43,7 +44,7 @@ with warnings.catch_warnings():
     from alpaca.data.timeframe import TimeFrame
     from alpaca.trading.client import TradingClient
     from alpaca.trading.enums import OrderSide, OrderStatus, TimeInForce
-    from alpaca.trading.models import TradeUpdate
+    from alpaca.trading.models import NonTradeActivity, TradeUpdate
     from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest, StopOrderRequest
     from alpaca.trading.stream import TradingStream
 
@@ -108,15 +109,18 @@ def test_shapes_are_the_recorded_ones() -> None:
     held = Position(Decimal(2), Decimal(100))
     position = position_shape(held, share, Decimal(101))
     assert set(position) >= keys("position_routes", "test_get_all_positions.0") - {"usd"}
-    (fill,) = [
-        one
-        for one in json.loads(recorded("alpaca/account_activities_routes.json").read_text())[
-            "setup_reqmock_for_paginated_account_activities_response.0"
-        ]
-        if one["activity_type"] == "FILL"
+    activities = json.loads(recorded("alpaca/account_activities_routes.json").read_text())[
+        "setup_reqmock_for_paginated_account_activities_response.0"
     ]
+    (fill,) = [one for one in activities if one["activity_type"] == "FILL"]
     activity = activity_shape(trade, order, share, Decimal(2))
     assert set(activity) == set(fill) - {"account_id"}
+    deposit = next(one for one in activities if one["activity_type"] == "CSD")
+    paid = payment_shape(made.pay(Decimal(1), "fee", "AAPL"), share, "USD")
+    # Recorded in 2022; since then they also say when they were entered, and in which currency.
+    assert set(paid) - {"created_at", "currency", "symbol"} == set(deposit) - {"account_id"}
+    assert len(paid["id"]) == len(deposit["id"])
+    assert paid["id"].startswith(paid["date"].replace("-", "") + "000000000::")
     assert asset_shape(coin)["symbol"] == "BTC/USD"
     assert position_shape(held, coin, Decimal(1))["symbol"] == "BTCUSD"
 
@@ -162,6 +166,29 @@ def test_orders_from_being_placed_to_their_end() -> None:
         assert (await of(client.get_order_by_id, kept.id)).status == "canceled"
         (fill,) = await of(client.get, "/account/activities/FILL")
         assert (fill["order_id"], fill["cum_qty"], fill["price"]) == (str(done.id), "2", "101")
+
+    talking(talk)
+
+
+def test_activities_by_category() -> None:
+    async def talk(client: TradingClient, server: Server) -> None:
+        await of(client.submit_order, MarketOrderRequest(symbol="AAPL", qty=2, **BUY))
+        await server.play(bar(1, 101, symbol="AAPL"))
+        for reason in ("fee", "dividend", "funding"):
+            server.exchange.pay(Decimal("-0.5"), reason, "BTCUSD")
+        path = "/account/activities"
+        everything = await of(client.get, path, {"direction": "asc"})
+        trades = await of(client.get, path, {"category": "trade_activity"})
+        payments = await of(client.get, path, {"category": "non_trade_activity"})
+        assert len(everything) == len(trades) + len(payments) == 4
+        assert [one["activity_type"] for one in trades] == ["FILL"]
+        assert {one["activity_type"] for one in payments} == {"FEE", "DIV", "INT"}
+        account = "aba134b6-217d-4fd2-b460-e3c80bbfb9b4"
+        read = [NonTradeActivity(**one, account_id=account) for one in payments]
+        assert {(one.symbol, one.net_amount) for one in read} == {("BTCUSD", -0.5)}
+        first = await of(client.get, path, {"category": "non_trade_activity", "page_size": 1})
+        token = {"category": "non_trade_activity", "page_token": first[0]["id"]}
+        assert [*first, *await of(client.get, path, token)] == payments
 
     talking(talk)
 

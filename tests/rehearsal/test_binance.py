@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import Any
 
 import ccxt
@@ -132,6 +133,35 @@ def test_cancelling(kind: str) -> None:
         assert server.exchange.working() == []
 
     on(kind, check)
+
+
+def test_the_income_history_has_payments_and_what_trades_cost() -> None:
+    async def check(server: Server, made: Any, symbol: str) -> None:
+        await made.create_order(symbol, "market", "buy", 1, None, named("in"))
+        await server.play(bar(1))
+        server.exchange.pay(Decimal("-1.25"), "funding", "BTCUSDT")
+        server.exchange.pay(Decimal(50), "transfer")
+        rows = await made.fapiPrivateGetIncome()
+        (trade,) = server.exchange.trades()
+        assert [(r["incomeType"], r["income"], r["symbol"], r["tradeId"]) for r in rows] == [
+            ("COMMISSION", str(-trade.fee), "BTCUSDT", "1"),
+            ("FUNDING_FEE", "-1.25", "BTCUSDT", ""),
+            ("TRANSFER", "50", "", ""),
+        ]
+        # A number is unique within a kind only.
+        assert [r["tranId"] for r in rows] == [1, 1, 2]
+        (paid,) = await made.fetch_funding_history(symbol)
+        assert (paid["amount"], paid["code"]) == (-1.25, "USDT")
+        (first,) = await made.fapiPrivateGetIncome({"startTime": 0, "limit": 1})
+        (last,) = await made.fapiPrivateGetIncome({"limit": 1})
+        assert (first, last) == (rows[0], rows[-1])
+        with pytest.raises(ccxt.BadRequest, match="page"):
+            await made.fapiPrivateGetIncome({"page": 2})
+        server.exchange.advance(server.exchange.now_ns + 8 * 86_400 * 10**9)
+        assert await made.fapiPrivateGetIncome() == [], "a week, unless it is asked for more"
+        assert await made.fapiPrivateGetIncome({"startTime": 0}) == rows
+
+    on("futures", check)
 
 
 def test_a_cancellation_of_spot_has_a_client_id_of_its_own() -> None:

@@ -19,6 +19,7 @@ from onefold.domain.records import Bar
 from onefold.domain.rules import Costs
 from onefold.rehearsal.exchange import Exchange
 from onefold.rehearsal.faces.oanda import Oanda
+from onefold.rehearsal.faces.oanda.access import stamp
 from onefold.rehearsal.faces.oanda.face import ACCOUNT, TOKEN
 from onefold.rehearsal.server import Server
 
@@ -200,6 +201,35 @@ def test_a_fill_says_what_it_opened_reduced_and_closed() -> None:
         assert Decimal(closed["accountBalance"]) == 100_000 + sum(profits) - costs
         recorded_fill = said("trades", "_v3_account_accountID_trades_close")["orderFillTransaction"]
         assert not list(missing(recorded_fill, {**closed, "financing": "0.0000"}))
+
+    run(case)
+
+
+def test_a_payment_is_a_transaction_of_its_moment() -> None:
+    async def case(made: Desk) -> None:
+        last = (await made.order())["lastTransactionID"]
+        made.play(1.1)
+        made.exchange.pay(Decimal("-0.25"), "funding", "EURUSD")
+        now = made.exchange.now_ns
+        made.play(1.2)
+        made.exchange.pay(Decimal("0.75"), "dividend", "EURUSD")
+        made.exchange.pay(Decimal("0.50"), "interest")
+        since = transactions.TransactionsSinceID(ACCOUNT, params={"id": last})
+        fill, financing, dividend, interest = (await made.ask(since))["transactions"]
+        assert fill["type"] == "ORDER_FILL"
+        assert (financing["type"], financing["financing"]) == ("DAILY_FINANCING", "-0.25")
+        assert financing["time"] == stamp(now)
+        (part,) = financing["positionFinancings"]
+        assert (part["instrument"], part["financing"]) == ("EUR_USD", "-0.25")
+        assert dividend["type"] == "DIVIDEND_ADJUSTMENT"
+        assert (dividend["instrument"], dividend["dividendAdjustment"]) == ("EUR_USD", "0.75")
+        assert (interest["financing"], interest["positionFinancings"]) == ("0.50", [])
+        summary = (await made.ask(accounts.AccountSummary(ACCOUNT)))["account"]
+        assert interest["accountBalance"] == summary["balance"]
+        assert interest["id"] == summary["lastTransactionID"]
+        times = {"from": stamp(now), "to": stamp(now), "type": "DAILY_FINANCING"}
+        found = await made.ask(transactions.TransactionList(ACCOUNT, params=times))
+        assert found["count"] == 1
 
     run(case)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import pytest
 
 from onefold.domain.venue import Abilities, Ticket, TradeReport
 from onefold.rehearsal.exchange import VenueTrade
 
 from .rig import MS_NS, PATIENCE_S, Rig
+
+Test = TypeVar("Test", bound=Callable[..., None])
 
 FINAL = ("cancelled", "expired", "rejected")
 
@@ -42,9 +46,29 @@ def case(
     return add
 
 
+def all_cases() -> list[Case]:
+    """Return every case that there is."""
+    return [*_CASES]
+
+
 def cases(abilities: Abilities) -> list[Case]:
     """Return the cases that concern a venue; one that confirms nothing has none."""
     return [one for one in _CASES if abilities.confirms and one.able(abilities)]
+
+
+def conforms(
+    adapter: str, abilities: Abilities, spared: Mapping[str, str] | None = None
+) -> Callable[[Test], Test]:
+    """Give a test each `case` that concerns a venue, and the venue a column in the printed table.
+
+    `spared` are cases that are left out all the same, with the reason; `adapter` is one of the
+    columns of `conformance_table`.
+    """
+    spared = spared or {}
+    due = [one for one in cases(abilities) if str(one) not in spared]
+    parametrised = pytest.mark.parametrize("case", due, ids=str)
+    column = pytest.mark.conformance("venues", adapter, spared)
+    return lambda test: column(parametrised(test))
 
 
 def run(one: Case, rig: AbstractAsyncContextManager[Rig]) -> None:

@@ -1,8 +1,8 @@
 """The venue suite: what every adapter of a venue must do, as cases over a `Rig`.
 
-An adapter's test makes rigs and runs `cases(abilities)` on them, one rig per case::
+An adapter's test makes rigs and runs the cases that concern it, one rig per case::
 
-    @pytest.mark.parametrize("case", cases(abilities), ids=str)
+    @conforms("My venue", abilities)
     def test_venue(case): run(case, my_rig())
 
 A case holds what the adapter says against what the exchange did, so it does not matter which
@@ -21,10 +21,10 @@ import pytest
 from onefold.domain.errors import VenueRefused
 
 from . import trouble  # noqa: F401 - it adds its cases
-from .case import FINAL, Case, case, cases, equal, run, traded
+from .case import FINAL, Case, case, cases, conforms, equal, run, traded
 from .rig import DAY_NS, MINUTE_NS, MS_NS, Rig
 
-__all__ = ["Case", "cases", "run"]
+__all__ = ["Case", "cases", "conforms", "run"]
 
 # -- orders that fill ------------------------------------------------------------------------------
 

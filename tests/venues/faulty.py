@@ -11,13 +11,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
-from onefold.domain.venue import Abilities, OrderReport, PositionReport, Report, Ticket, TradeReport
+from onefold.domain.venue import (
+    Abilities,
+    OrderReport,
+    PaymentReport,
+    PositionReport,
+    Report,
+    Ticket,
+    TradeReport,
+)
 from onefold.rehearsal.exchange import Exchange
 from onefold.rehearsal.faults import Fault, Faults
 
 from .twin import Twin
 
 T = TypeVar("T")
+
+ABILITIES = Abilities(dead_man=True, payments=True)
+"""A twin can do everything."""
 
 _UNCERTAIN = ("hang", "disconnect", "accept_then_timeout", "error_after_accept")
 _BEFORE = ("hang", "disconnect")
@@ -30,7 +41,7 @@ class Faulty(Twin):
 
     def __init__(self, exchange: Exchange, faults: Faults, *, known: bool = True) -> None:
         super().__init__(exchange)
-        self.abilities = Abilities(dead_man=True)
+        self.abilities = ABILITIES
         self.faults, self._known, self._skew_ns = faults, known, 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -83,6 +94,9 @@ class Faulty(Twin):
 
     async def trades(self, since_ts: int) -> list[TradeReport]:
         return await self._asked(lambda: Twin.trades(self, since_ts))
+
+    async def payments(self, since_ts: int) -> list[PaymentReport]:
+        return await self._asked(lambda: Twin.payments(self, since_ts))
 
     async def positions(self) -> list[PositionReport]:
         return await self._asked(super().positions)

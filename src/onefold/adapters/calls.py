@@ -162,7 +162,7 @@ class Calls:
         if urgent and self._reserved and self._reserved.wait_s(now) < lane.wait_s(now):
             lane = self._reserved
         wait_s = lane.wait_s(now)
-        if wait_s > self._deadline_s:
+        if wait_s > self._deadline_s and not urgent:
             raise VenueRefused(f"{self.name}: too many calls are waiting: not sent", wait_s)
         lane.take(now + wait_s)
         if wait_s > 0:

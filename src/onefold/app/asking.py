@@ -34,7 +34,7 @@ def folders(config: Path, account: str) -> dict[str, Path]:
     They are read from the file itself and not through the settings: stopping must be quick, and
     must work with a configuration that has been broken since or whose secrets are not at hand.
     """
-    raw, variables = read_yaml(config), environment()
+    raw, variables = read_yaml(config), environment(config.parent)
     journal = variables.get("ONEFOLD_PATHS__JOURNAL") or _under(raw, "paths").get("journal")
     base = config.parent / Path(str(resolve(journal or "journal", variables))).expanduser()
     single = variables.get("ONEFOLD_ACCOUNT__NAME") or _under(raw, "account").get("name", "paper")

@@ -177,8 +177,15 @@ def _replaced(match: re.Match[str], variables: Mapping[str, str], path: str) -> 
     )
 
 
-def environment() -> dict[str, str]:
-    """Return the environment with what `.env` in the working folder adds to it."""
-    file = Path(".env")
-    added = dotenv_values(file, encoding="utf-8-sig") if file.is_file() else {}
+def environment(folder: Path = Path()) -> dict[str, str]:
+    """Return the environment with what `.env` adds to it: in a folder, then in the working one."""
+    added: dict[str, str | None] = {}
+    for file in env_files(folder):
+        added = {**dotenv_values(file, encoding="utf-8-sig"), **added}
     return {**{k: v for k, v in added.items() if v is not None}, **os.environ}
+
+
+def env_files(folder: Path) -> list[Path]:
+    """Return the files with secrets that are read for a configuration in a folder."""
+    files = {path.resolve(): path for path in (Path(".env"), folder / ".env") if path.is_file()}
+    return [files[path] for path in sorted(files, key=lambda p: p.parent != folder.resolve())]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +27,7 @@ from onefold.app.live_settings import AccountSettings, FeedSettings
 from onefold.app.settings import Loaded, Settings, accounts_of
 from onefold.app.vet import vet
 from onefold.app.wiring import Recipe, build, load_bars, read_sources, recorded_recipe
-from onefold.domain.errors import ConfigError, VenueUncertain
+from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.ports import LiveFeed, LiveVenue
 from onefold.domain.records import Handover, Order, Record, SessionStart
@@ -81,6 +81,11 @@ class Account:
         self.folder = loaded.account_folder(name)
         if mode == "live":
             where = f"accounts.{name}"
+            if loaded.settings.session.durability != "durable":
+                raise ConfigError(
+                    "session.durability: --mode live needs durable: an order must not leave before "
+                    "its record is on the disk"
+                )
             if one.venue is None:
                 raise ConfigError(f"{where}.venue: --mode live needs a venue for the orders")
             if not one.approved.strip():
@@ -88,6 +93,15 @@ class Account:
                     f"{where}.approved: say who approved live trading, when and why; "
                     "without that no order leaves"
                 )
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """Return what the account's strategies trade, and what sets its currencies' rates."""
+        settings = self.loaded.settings
+        wanted = [settings.strategies[n] for n in self.settings.strategies or settings.strategies]
+        everything = {*settings.data, *settings.feeds}
+        traded = {s for one in wanted for s in one.instruments or everything}
+        return frozenset(traded | settings.rate_pairs.keys())
 
     def recipe(self, intervals_ns: dict[str, int]) -> Recipe:
         """Return what the account's decisions follow from."""
@@ -126,10 +140,25 @@ class Source:
     is_recorded: bool
 
 
-def live_source(settings: Settings) -> Source:
-    """Return the real sources; symbols with the same settings share a connection."""
+class OpenedOnce:
+    """A feed that is opened once, however often it is asked to."""
+
+    def __init__(self, feed: LiveFeed) -> None:
+        self._feed, self._is_open = feed, False
+        self.close, self.history, self.stream = feed.close, feed.history, feed.stream
+
+    async def open(self) -> None:
+        """Open the feed, if it is not open."""
+        if not self._is_open:
+            await self._feed.open()
+            self._is_open = True
+
+
+def live_source(settings: Settings, symbols: Collection[str]) -> Source:
+    """Return the real sources of symbols; those with the same settings share a connection."""
     groups: list[tuple[str, Any, dict[str, FeedSettings]]] = []
-    for symbol, one in settings.feeds.items():
+    wanted = {symbol: one for symbol, one in settings.feeds.items() if symbol in symbols}
+    for symbol, one in wanted.items():
         for kind, config, members in groups:
             if (kind, config) == (one.source, one.config):
                 members[symbol] = one
@@ -141,8 +170,8 @@ def live_source(settings: Settings) -> Source:
         instruments = {s: settings.instruments[s] for s in members}
         intervals = {s: one.interval_ns for s, one in members.items()}
         made = getattr(import_module(f"onefold.adapters.{kind}"), _FEEDS[kind])
-        feeds.append((made(config, instruments, intervals), tuple(members)))
-    intervals_ns = {s: one.interval_ns for s, one in settings.feeds.items()}
+        feeds.append((OpenedOnce(made(config, instruments, intervals)), tuple(members)))
+    intervals_ns = {s: one.interval_ns for s, one in wanted.items()}
     return Source(feeds, intervals_ns, time.time_ns, is_recorded=False)
 
 
@@ -165,11 +194,12 @@ def recorded_source(loaded: Loaded, bars_of: Mapping[str, LoadedBars]) -> Source
     return Source([(feed, tuple(bars_of))], intervals, lambda: clock["now"], is_recorded=True)
 
 
-def source_of(loaded: Loaded, mode: str) -> Source:
+def source_of(account: Account) -> Source:
     """Return where bars come from: `feeds`, or without any the recorded data, but never live."""
+    loaded = account.loaded
     if loaded.settings.feeds:
-        return live_source(loaded.settings)
-    if mode == "live":
+        return live_source(loaded.settings, account.symbols)
+    if account.mode == "live":
         raise ConfigError("feeds: --mode live needs real bars; say where they come from")
     return recorded_source(loaded, load_bars(loaded))
 
@@ -196,20 +226,25 @@ async def running(
         instance = stack.enter_context(Instance(account.folder, account.name))
         path, handover = succeeded(account, recipe, plan)
         journal = stack.enter_context(_journal(account, path))
+        builder = _Builder(account, source, recipe, plan, journal, instance, handover, told)
         async with contextlib.AsyncExitStack() as opened:
-            for feed, _ in source.feeds:
-                opened.push_async_callback(feed.close)
-                await feed.open()
-            builder = _Builder(account, source, recipe, plan, journal, instance, handover, told)
+            venue = None
             if account.mode == "live":
-                venue = venue_of(account, {i.symbol: i for i in plan.instruments})
+                traded = {i.symbol: i for i in plan.instruments if i.symbol in plan.traded}
+                venue = venue_of(account, traded)
                 opened.push_async_callback(venue.close)
                 await venue.open()
-                live = builder.with_venue(venue)
-                yield live
-                builder.leave(live.session)
-            else:
+            for feed, _ in source.feeds:
+                opened.push_async_callback(feed.close)
+                # One that cannot be reached is opened later: the venue is looked after meanwhile.
+                with contextlib.suppress(VenueUncertain):
+                    await feed.open()
+            if venue is None:
                 yield builder.simulated()
+                return
+            live = builder.with_venue(venue)
+            yield live
+            builder.leave(live.session)
 
 
 def _journal(account: Account, path: Path) -> Journal:
@@ -393,7 +428,7 @@ class Watcher(Protocol):
 
 async def run_accounts(
     accounts: Sequence[Account],
-    source: Callable[[], Source],
+    source: Callable[[Account], Source],
     *,
     killed: str,
     stopping: asyncio.Event,
@@ -410,10 +445,15 @@ async def run_accounts(
         watcher.starting(account)
         while not stopping.is_set():
             try:
-                async with running(account, source(), partial(watcher.told, account)) as live:
+                told = partial(watcher.told, account)
+                async with running(account, source(account), told) as live:
                     watcher.opened(account, live)
                     await live.run(killed=killed)
                     ended[account.name] = live
+                    if live.left():
+                        names = ", ".join(live.left())
+                        said = f"entries may still work at the venue, look there: {names}"
+                        watcher.failed(account, VenueRefused(said))
                     return
             except VenueUncertain as error:
                 watcher.waits(account, error)

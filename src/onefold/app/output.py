@@ -7,9 +7,11 @@ there is a terminal to show it on.
 
 from __future__ import annotations
 
+import queue
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 UNEXPECTED = 70
 """Exit codes for Ctrl-C, and for a bug (EX_SOFTWARE of sysexits.h)."""
+
+WAITING_MAX, PATIENCE_S = 1_000, 2.0
+"""Lines that may wait to be printed, and how long the end of a program waits for them."""
 
 FILE_WIDTH = 160
 """Characters of a line in a table that does not go to a terminal."""
@@ -55,6 +60,31 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """Print a line for people on stderr, where it disturbs no reader of the result."""
     sys.stderr.write(text + "\n")
+
+
+class Teller:
+    """Notes that are printed by a thread: a terminal that hangs, or is gone, holds nobody up."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[str | None] = queue.Queue(WAITING_MAX)
+        self._thread = threading.Thread(target=self._print, daemon=True)
+        self._thread.start()
+
+    def tell(self, text: str) -> None:
+        """Print a line soon; it is dropped where too many wait."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(text)
+
+    def close(self) -> None:
+        """Wait a moment for what has not been printed yet."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        self._thread.join(PATIENCE_S)
+
+    def _print(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            with suppress(OSError, ValueError):
+                note(text)
 
 
 def one_line(text: str) -> str:

@@ -27,7 +27,7 @@ from pydantic import (
 
 from onefold.adapters.files.config import FileConfig
 from onefold.adapters.synthetic.config import SyntheticConfig
-from onefold.app.configfile import environment, parse_value, read_yaml, resolve
+from onefold.app.configfile import env_files, environment, parse_value, read_yaml, resolve
 from onefold.app.explained import explained, fields_of, is_model
 from onefold.app.live_settings import AccountSettings, FeedSettings
 from onefold.data import SAMPLES
@@ -426,10 +426,11 @@ def accounts_of(settings: Settings) -> dict[str, AccountSettings]:
     return {rules.name: AccountSettings(**rules.model_dump())}
 
 
-def check_secrets(file: Path = Path(".env")) -> None:
-    """Raise `ConfigError` when others on this machine can read the file with the secrets."""
-    if os.name == "posix" and file.is_file() and file.stat().st_mode & 0o077:
-        raise ConfigError(f"{file} can be read by others: chmod 600 {file}")
+def check_secrets(folder: Path = Path()) -> None:
+    """Raise `ConfigError` when others on this machine can read a file with secrets."""
+    for file in env_files(folder):
+        if os.name == "posix" and file.stat().st_mode & 0o077:
+            raise ConfigError(f"{file} can be read by others: chmod 600 {file}")
 
 
 class Loaded(NamedTuple):
@@ -469,7 +470,7 @@ def load_settings(path: str | Path) -> Loaded:
     Raises ConfigError that names every wrong setting by its path.
     """
     file = Path(path)
-    written, variables = read_yaml(file), environment()
+    written, variables = read_yaml(file), environment(file.parent)
     try:
         raw = merged(resolve(written, variables), overrides(written, variables))
         return Loaded(settings_of(raw), file)

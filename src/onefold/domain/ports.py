@@ -57,7 +57,10 @@ class LiveFeed(Protocol):
     """
 
     async def open(self) -> None:
-        """Connect and log in. Raises `ConfigError` for credentials or symbols that are refused."""
+        """Connect and log in. Raises `ConfigError` for credentials or symbols that are refused.
+
+        An engine calls it until it succeeds, and may call it once more after that.
+        """
         ...
 
     async def close(self) -> None:

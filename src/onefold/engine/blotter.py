@@ -16,10 +16,11 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from onefold.domain.errors import ConfigError
-from onefold.domain.instruments import Instrument
+from onefold.domain.instruments import Instrument, Kind
 from onefold.domain.records import (
     Action,
     Adoption,
+    Cancel,
     Command,
     Fill,
     Handover,
@@ -75,6 +76,8 @@ class Placed:
     venue_id: str = ""
     owed: Decimal = Decimal(0)
     """Units that the venue says are filled beyond the trades that we have been told of."""
+    cancelling: bool = False
+    """A cancel is recorded: it is asked for until the order is over."""
     ending: str = ""
     """The final notice that waits until those trades have come."""
     reason: str = ""
@@ -109,6 +112,7 @@ class Blotter:
         self._lots: Mapping[str, Decimal] = {i.symbol: Decimal(str(i.lot)) for i in instruments}
         self._ticks = {i.symbol: Decimal(str(i.tick)).normalize() for i in instruments}
         self._currencies = {i.symbol: i.currency for i in instruments}
+        self._coins = {i.symbol for i in instruments if i.kind is Kind.CRYPTO and not i.margined}
         self._known_currencies = {*currencies, *self._currencies.values()}
         self._placed: dict[int, Placed] = {}
         self._open: dict[int, Placed] = {}
@@ -148,6 +152,8 @@ class Blotter:
             placed = Placed(record, self.client_id(record.id), record.qty)
             self._placed[record.id] = self._by_client[placed.client_id] = placed
             self._open[record.id] = placed
+        elif isinstance(record, Cancel) and record.order in self._open:
+            self._open[record.order].cancelling = True
         elif isinstance(record, Fill):
             self._remember_fill(record)
         elif isinstance(record, OrderNotice) and record.order in self._placed:
@@ -175,6 +181,7 @@ class Blotter:
             placed = self._placed[one.order.id]
             placed.left = one.order.qty - int(one.slot["filled"] or 0)
             placed.state, placed.venue_id = one.state, one.venue_id
+            placed.cancelling = bool(one.slot["cancelling"])
         for symbol, trade, ts in handover.trades:
             self._trades.add((symbol, trade))
             self._counted.append((ts, (symbol, trade)))
@@ -310,7 +317,7 @@ class Blotter:
             detail = f"{report.side:+d} x {report.qty} at {report.price}"
             return [_refused(report, now_ts, "impossible_trade", detail)]
         in_cash = not report.fee or report.fee_currency in ("", self._currencies[report.symbol])
-        in_kind = not in_cash and report.symbol.upper().startswith(report.fee_currency.upper())
+        in_kind = not in_cash and self._is_of(report.symbol, report.fee_currency)
         fill = Fill(
             id=self._fills + 1,
             order=order.id,
@@ -346,6 +353,10 @@ class Blotter:
         self._paid[name] = report.ts
         detail = f"{report.reason} of {report.amount} {report.currency}"
         return [Quarantined(report.symbol, now_ts, FOREIGN_PAYMENT, detail)]
+
+    def _is_of(self, symbol: str, currency: str) -> bool:
+        """Return whether a currency is the coin itself: paid in full, and named after it."""
+        return symbol in self._coins and symbol.upper().startswith(currency.upper())
 
     def _kept(self, fill: Fill, fee: Decimal) -> list[Adoption]:
         """Return what takes the lots that a fee in kind has broken out of the books, for nothing.

@@ -25,7 +25,11 @@ FOLDER = "control"
 KILL = "KILL"
 ENVIRONMENT = "POLICY_KILLSWITCH"
 YES = {"true", "1", "yes"}
-COMMANDS = tuple(c.name.lower() for c in CommandKind)
+COMMANDS = tuple(
+    c.name.lower()
+    for c in CommandKind
+    if c not in (CommandKind.RECONCILED, CommandKind.UNRECONCILED)  # the engine's own findings
+)
 STOP = "stop"
 ADOPT = "adopt"
 """Requests that are no commands of the fold: end in good order; take over what the venue holds."""
@@ -143,9 +147,12 @@ class Control:
             if not name.endswith(".json"):
                 continue
             try:
-                yield path, msgspec.json.decode(path.read_bytes(), type=Request)
+                request = msgspec.json.decode(path.read_bytes(), type=Request)
             except (msgspec.DecodeError, OSError) as error:
                 yield path, str(error)
+                continue
+            known = request.command in (*COMMANDS, STOP, ADOPT)
+            yield path, request if known else f"there is no command {request.command!r}"
 
     def done(self, path: Path) -> None:
         """Remove a request that has been journaled."""

@@ -30,7 +30,7 @@ from onefold.domain.records import (
     OrderNotice,
     Quarantined,
 )
-from onefold.domain.venue import PositionReport, Report
+from onefold.domain.venue import OrderReport, PositionReport, Report
 from onefold.engine.blotter import FOREIGN_FEE, Blotter, Placed, refused, unknown
 
 Heard = Fill | OrderNotice | Quarantined | Command | Adoption | Action
@@ -52,7 +52,9 @@ class DeskRules:
 
     `overlap_s` is how far before the last agreement it asks for trades, since venues list them
     late. An order that was not found until `unknown_s` halts its instrument. Payments are asked for
-    at most every `reconcile_s`, back to `payments_back_s` ago, since venues enter them late.
+    at most every `reconcile_s`, back to `payments_back_s` ago, since venues enter them late. After
+    each connection all is compared again after `again_s`: what happened until it was up is told by
+    nobody.
     """
 
     reconcile_s: float = 300.0
@@ -65,6 +67,7 @@ class DeskRules:
     tries: int = 4
     skew_max_s: float = 2.0
     dead_man_s: float = 0.0
+    again_s: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
 
 
 class Desk:
@@ -103,7 +106,9 @@ class Desk:
         self._asked: set[int] = set()
         self._missing: set[int] = set()
         self._under_way: set[int] = set()
+        self._being_cancelled: set[int] = set()
         self._wanted = asyncio.Event()
+        self.compared = asyncio.Event()
         self._keeps_alive = rules.dead_man_s > 0 and venue.abilities.dead_man
         self._stopping = False
         self._told_skew = False
@@ -118,6 +123,9 @@ class Desk:
         """Begin to listen, to reconcile and to keep the venue's dead man's switch armed."""
         if not self._venue.abilities.confirms:
             self.trouble = ""
+            self.compared.set()
+            if self._blotter.open():
+                self._halt("an order was on its way when the session ended: look at the broker")
             self._command("reconciled", "this venue confirms nothing: positions are modelled")
             return
         self._spawn(self._for_ever(self._listen))
@@ -127,14 +135,17 @@ class Desk:
         for placed in self._blotter.open():
             if placed.state in {"sent", "unknown"}:
                 self._ask(placed)
+            elif placed.cancelling:
+                self._cancel_again(placed)
 
-    async def stop(self) -> None:
+    async def stop(self, *, disarm: bool = True) -> None:
         """End all work; what was under way at the venue is asked for at the next start.
 
-        The dead man's switch is disarmed, or what protects positions would be cancelled.
+        The dead man's switch is disarmed, or what protects positions would be cancelled. After a
+        bad end it is not: then nobody looks after anything.
         """
         self._stopping = True
-        if self._keeps_alive:
+        if self._keeps_alive and disarm:
             with contextlib.suppress(VenueError):
                 await self._venue.arm(0)
         for task in self._tasks:
@@ -151,6 +162,19 @@ class Desk:
             if isinstance(instruction, Order):
                 self._under_way.add(instruction.id)
             lane.put_nowait(instruction)
+
+    def left(self) -> list[str]:
+        """Return the entries that may still fill, by our names for them."""
+        return [p.client_id for p in self._blotter.open() if p.order.purpose == "entry"]
+
+    def want(self) -> None:
+        """Compare books and venue soon."""
+        self._wanted.set()
+
+    @property
+    def confirms(self) -> bool:
+        """Return whether the venue says what becomes of orders."""
+        return self._venue.abilities.confirms
 
     async def finished(self) -> None:
         """Wait until everything that was taken has been sent or refused."""
@@ -211,7 +235,10 @@ class Desk:
         try:
             ticket = self._blotter.ticket(order, self._venue.abilities)
             report = await self._venue.submit(ticket, lambda: self._leaving(order))
-        except (VenueError, ConfigError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the order may have left
+            if not isinstance(error, VenueError | ConfigError):
+                error = VenueUncertain(f"{type(error).__name__}: {error}")
+                self._halt(str(error), order.instrument)
             if not self._venue.abilities.confirms:
                 self._halt(f"order {placed.client_id} has not been taken for certain: {error}")
             elif isinstance(error, VenueUncertain):
@@ -236,13 +263,24 @@ class Desk:
         placed = self._blotter.placed(cancel.order)
         if not placed.is_open:
             return
+        self._being_cancelled.add(cancel.order)
         try:
             await self._venue.cancel(placed.client_id, cancel.instrument)
-        except VenueError as error:
-            if self._venue.abilities.confirms:
-                self._ask(placed)
-            else:
+        except Exception as error:  # noqa: BLE001 - a cancel that fails is asked for again
+            if not self._venue.abilities.confirms:
                 self._halt(f"the cancel of {placed.client_id} has not been taken: {error}")
+                return
+            if not isinstance(error, VenueError):
+                self._halt(f"{type(error).__name__}: {error}", cancel.instrument)
+            self._ask(placed)
+        finally:
+            self._being_cancelled.discard(cancel.order)
+
+    def _cancel_again(self, placed: Placed) -> None:
+        """Cancel an order once more that works although its cancel is recorded."""
+        order = placed.order
+        if placed.is_open and order.id not in self._being_cancelled:
+            self._spawn(self._cancel(Cancel(order.id, self._now(), order.instrument)))
 
     # -- hearing ----------------------------------------------------------------------------------
 
@@ -252,21 +290,35 @@ class Desk:
             if isinstance(record, Quarantined) and record.reason != FOREIGN_FEE:
                 self._halt(f"{record.reason}: {record.detail}")
         placed = self._blotter.known(report.client_id)
-        if placed is not None and placed.owed:
+        if placed is None:
+            return
+        works_on = isinstance(report, OrderReport) and report.status == "working"
+        if placed.owed or (works_on and not placed.is_open):
             self._wanted.set()
 
     async def _listen(self) -> None:
         """Hear reports for ever; a lost connection closes trading until all is compared again."""
         delay = self._rules.retry_s
         while True:
+            again = asyncio.ensure_future(self._compare_again())
             try:
                 async for report in self._venue.reports():
                     self._hear(report)
                     delay = self._rules.retry_s
             except VenueError as error:
                 self._lose(f"connection lost: {error}")
+            finally:
+                again.cancel()
             await asyncio.sleep(delay)
             delay = min(2 * delay, self._rules.retry_max_s)
+            self._wanted.set()
+
+    async def _compare_again(self) -> None:
+        """Compare a few times while a connection is young: nobody says when it has come up."""
+        waited = 0.0
+        for after in self._rules.again_s:
+            await asyncio.sleep(after - waited)
+            waited = after
             self._wanted.set()
 
     def _lose(self, reason: str) -> None:
@@ -303,12 +355,20 @@ class Desk:
         while placed.is_open:
             try:
                 report = await self._venue.find(placed.client_id, order.instrument)
-            except VenueError:
+            except Exception as error:  # noqa: BLE001 - it must be asked for until it is known
                 missing_since = 0  # no answer is not the answer that there is no such order
+                if not isinstance(error, VenueError):
+                    self._halt(f"{type(error).__name__}: {error}", order.instrument)
             else:
                 if report is not None:
                     self._hear(report)
-                    break
+                    if not (placed.cancelling and placed.is_open):
+                        break
+                    self._missing.discard(order.id)
+                    await self._cancelled_again(placed)
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, self._rules.retry_max_s)
+                    continue
                 missing_since = missing_since or self._now()
                 late = (self._now() - missing_since) * S_PER_NS > self._rules.unknown_s
                 if late and order.id not in self._missing:
@@ -318,6 +378,10 @@ class Desk:
             delay = min(2 * delay, self._rules.retry_max_s)
         self._asked.discard(order.id)
         self._missing.discard(order.id)
+
+    async def _cancelled_again(self, placed: Placed) -> None:
+        with contextlib.suppress(VenueError):
+            await self._venue.cancel(placed.client_id, placed.order.instrument)
 
     async def settle(self, strategy: str, instrument: str, operator: str) -> None:
         """Let go of the orders that were not to be found: a person says that they never came.
@@ -371,10 +435,12 @@ class Desk:
                 self._lose(f"the venue does not answer: {error}")
                 return [self.trouble]
             if not found:
+                self.compared.set()
                 if self.trouble or self._is_closed():
                     self.trouble = ""
                     self._command("reconciled", "orders, trades and positions agree")
                 return []
+        self.compared.set()
         if self.trouble != found[0]:
             self._lose(found[0])
             self.trouble = found[0]
@@ -393,6 +459,8 @@ class Desk:
         for placed in self._blotter.open():
             if placed.client_id in working:
                 self._hear(working[placed.client_id])
+                if placed.cancelling and placed.order.id not in self._asked:
+                    self._cancel_again(placed)
             elif placed.order.id not in self._under_way:
                 self._ask(placed)
         await self._book_payments()
@@ -405,9 +473,22 @@ class Desk:
             for report in reports
             if self._blotter.known(report.client_id) is None
         ]
+        found += await self._revenants(reports)
         found += await self._position_differences()
         if not found:
             self._blotter.agreed(began)
+        return found
+
+    async def _revenants(self, working: Iterable[OrderReport]) -> list[str]:
+        """Cancel orders that work although our books say that they are over; return them."""
+        found = []
+        for report in working:
+            placed = self._blotter.known(report.client_id)
+            if placed is None or placed.is_open:
+                continue
+            with contextlib.suppress(VenueError):
+                await self._venue.cancel(placed.client_id, report.symbol)
+            found.append(f"order {placed.client_id} is {placed.state} here, and works at the venue")
         return found
 
     async def _book_payments(self) -> None:
@@ -419,7 +500,8 @@ class Desk:
         now_s = asyncio.get_running_loop().time()
         if not self._venue.abilities.payments or now_s < self._payments_due:
             return
-        since = self._now() - round(self._rules.payments_back_s / S_PER_NS)
+        back = self._now() - round(self._rules.payments_back_s / S_PER_NS)
+        since = min(back, self._blotter.agreed_ts)
         try:
             payments = await self._venue.payments(max(0, since))
         except VenueError as error:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from onefold.domain.errors import ConfigError, DataError, VenueError, VenueRefused
+from onefold.domain.errors import ConfigError, DataError, OnefoldError, VenueError, VenueRefused
 from onefold.domain.ports import LiveFeed
 from onefold.domain.records import Bar, Command, Handover, Order, Quarantined
 from onefold.engine.control import (
@@ -44,6 +44,8 @@ class LiveRules:
     """How a live session keeps time; all in seconds but `late_bars`, which is in bar intervals.
 
     `on_stop` says what becomes of entries that still work when the session ends in good order.
+    Bars wait `compare_s` for the first comparison with the venue. What is to be flattened and was
+    refused is tried again every `flatten_s`.
     """
 
     late_bars: float = 2.0
@@ -51,6 +53,8 @@ class LiveRules:
     reconnect_s: float = 0.5
     reconnect_max_s: float = 30.0
     stop_s: float = 10.0
+    compare_s: float = 30.0
+    flatten_s: float = 5.0
     on_stop: Literal["cancel", "keep"] = "cancel"
 
 
@@ -58,8 +62,9 @@ class Live:
     """A session with feeds, a control folder and, where orders are real, a desk.
 
     `feeds` have the symbols that they serve. `now` is the wall clock in nanoseconds. Give the desk
-    with `attach` before `run`. `alert` is told in a line of every command that is folded (who
-    stopped what and why, whether a person or the engine did), and that the session is stopping.
+    with `attach` before `run`; feeds may be open already or not. `alert` is told in a line of every
+    command that is folded (who stopped what and why, whether a person or the engine did), and that
+    the session is stopping.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class Live:
         self._rules = rules
         self._facts = dict(facts)
         self._warm_up_bars, self._alert = warm_up_bars, alert
+        self._flattening: set[Scope] = set()
         self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -106,8 +112,8 @@ class Live:
 
     def remember(self, record: object) -> None:
         """Take over what a record of the journal says, as it is read again or written."""
-        if isinstance(record, Command) and record.id:
-            self._carried_out.add(record.id)
+        if isinstance(record, Command):
+            self._remember_command(record)
         elif isinstance(record, Bar):
             self._last_bar[record.instrument] = self._given[record.instrument] = record.ts
             self._counts["bars"] += 1
@@ -117,6 +123,15 @@ class Live:
         elif isinstance(record, Handover):
             self._carried_out.update(record.requests)
             self._known_to = {s: int(row["ts"] or 0) for s, row in record.instruments.items()}
+
+    def _remember_command(self, command: Command) -> None:
+        if command.id:
+            self._carried_out.add(command.id)
+        scope = Scope(command.strategy, command.instrument)
+        if command.command == "flatten":
+            self._flattening.add(scope)
+        elif command.command == "resume":
+            self._flattening = {s for s in self._flattening if not scope.covers(*s)}
 
     def held(self) -> dict[str, Held]:
         """Return what the books say of every symbol."""
@@ -134,9 +149,16 @@ class Live:
     def look(self, order: Order) -> None:
         """Raise `VenueRefused` for an order that must not leave any more: the very last look."""
         self._control.look(order)
+        if self.desk is not None and not self.desk.compared.is_set():
+            raise VenueRefused("books and venue have not been compared since the start")
         account = self.session.state.account
-        if order.purpose == "entry" and (self.is_closed() or account["reduce_only"][0]):
+        if order.purpose != "entry":
+            return
+        if self.is_closed() or account["reduce_only"][0]:
             raise VenueRefused("the account was closed for new risk before this entry left")
+        age = (self._now() - order.ts) / self._intervals[order.instrument]
+        if age > self._rules.late_bars:
+            raise VenueRefused(f"this entry was decided {age:.1f} bars ago")
 
     def hand_in(self, record: Input) -> None:
         """Put an input into the queue."""
@@ -158,22 +180,33 @@ class Live:
         `killed` is a reason to begin with everything stopped. Raises what ended the session badly,
         such as `JournalHalted`; nothing is sent after that.
         """
-        if self.desk is not None:
+        if self.desk is not None and self.desk.confirms:
             self._apply([self._own_command("unreconciled", "starting")])
         if killed:
             self._apply([self._own_command("kill", killed)])
         self._apply(self._switched())
-        await self._warm_up()
-        if self.desk is not None:
-            self.desk.start()
-        feeding = [self._spawn(self._pump(feed)) for feed, _ in self._feeds]
+        serving = self._spawn(self._serve())
         self._spawn(self._watch_switches())
         self._spawn(self._listen_to_people())
         self._spawn(self._beat())
-        serving = self._spawn(self._serve())
+        self._spawn(self._flatten_again())
+        await self._compare_first()
+        feeding = [self._spawn(self._pump(feed, symbols)) for feed, symbols in self._feeds]
         stopping = self._spawn(self._wait_for_stop(feeding))
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         await self._end(serving)
+
+    async def _compare_first(self) -> None:
+        """Let the desk compare books and venue before a bar is looked at, if the venue answers."""
+        if self.desk is None:
+            return
+        self.desk.start()
+        compared = asyncio.ensure_future(self.desk.compared.wait())
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        both: set[asyncio.Future[Any]] = {compared, stopped}
+        await asyncio.wait(both, timeout=self._rules.compare_s, return_when=asyncio.FIRST_COMPLETED)
+        compared.cancel()
+        stopped.cancel()
 
     # -- the one queue ----------------------------------------------------------------------------
 
@@ -203,13 +236,20 @@ class Live:
                 self._hold(record)
             self.session.take(record)
         self.session.commit()
-        for record in records:
-            if isinstance(record, Command):
-                self._alert(_told(record))
         if self.desk is not None and self._outgoing is not None:
             orders = self._outgoing.take()
             self._counts["orders"] += sum(isinstance(order, Order) for order in orders)
             self.desk.take(orders)
+            if self.is_closed() and not self.desk.trouble:  # a trade that fits no order did that
+                self.desk.want()
+        for record in records:
+            if isinstance(record, Command):
+                self._tell(_told(record))
+
+    def _tell(self, text: str) -> None:
+        """Alert; whatever is wrong with who listens, trading goes on."""
+        with contextlib.suppress(Exception):
+            self._alert(text)
 
     def _hold(self, kill: Command) -> None:
         """Keep a halt of the engine's own as a kill switch, so that it outlives this journal."""
@@ -220,13 +260,13 @@ class Live:
 
     # -- market data ------------------------------------------------------------------------------
 
-    async def _warm_up(self) -> None:
+    async def _warm_up(self, feed: LiveFeed, symbols: Sequence[str]) -> None:
         """Load the bars that the features need, and those that were missed while nothing ran."""
-        for feed, symbols in self._feeds:
-            for symbol in symbols:
-                wanted = self._warm_up_bars.get(symbol, 0)
-                for bar in await self._history(feed, symbol, wanted):
-                    self._apply([msgspec.structs.replace(bar, late=True)])
+        for symbol in symbols:
+            wanted = self._warm_up_bars.get(symbol, 0)
+            for bar in await self._history(feed, symbol, wanted):
+                self.hand_in(msgspec.structs.replace(bar, late=True))
+        await self.drained()
 
     async def _history(self, feed: LiveFeed, symbol: str, wanted: int) -> list[Bar]:
         last = self._last_bar.get(symbol, 0)
@@ -245,10 +285,24 @@ class Live:
             return []
         return [bar for bar in bars if bar.ts > last]
 
-    async def _pump(self, feed: LiveFeed) -> None:
-        """Put a feed's bars into the queue; call it again when it is lost."""
+    async def _open(self, feed: LiveFeed, symbols: Sequence[str]) -> None:
+        """Open a feed as soon as it can be reached; the venue is looked after meanwhile."""
         delay = self._rules.reconnect_s
-        symbols = [symbol for one, served in self._feeds if one is feed for symbol in served]
+        while True:
+            try:
+                await feed.open()
+            except VenueError as error:
+                self._feed_trouble.update(dict.fromkeys(symbols, f"cannot be reached: {error}"))
+            else:
+                return self._feed_well(symbols)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, self._rules.reconnect_max_s)
+
+    async def _pump(self, feed: LiveFeed, symbols: Sequence[str]) -> None:
+        """Warm up, then put a feed's bars into the queue; call it again when it is lost."""
+        await self._open(feed, symbols)
+        await self._warm_up(feed, symbols)
+        delay = self._rules.reconnect_s
         while True:
             try:
                 async with contextlib.aclosing(_generator(feed.stream())) as events:
@@ -293,7 +347,7 @@ class Live:
             for path, request in self._control.requests():
                 if isinstance(request, str):
                     self._control.refuse(path, f"this is no request: {request}")
-                elif request.id in self._carried_out or not (why := await self._carried(request)):
+                elif request.id in self._carried_out or not (why := await self._tried(request)):
                     self._control.done(path)
                 else:
                     self._control.refuse(path, why)
@@ -306,10 +360,39 @@ class Live:
                 self.hand_in(record)
             await asyncio.sleep(self._rules.poll_s)
 
+    async def _flatten_again(self) -> None:
+        """Order again what was to be flattened and is not, as long as nobody resumes."""
+        while not self._stopping.is_set():
+            await asyncio.sleep(self._rules.flatten_s)
+            for scope in sorted(self._flattening):
+                held, leaving = self._positions_in(scope)
+                if not held:
+                    self._flattening.discard(scope)
+                elif not leaving:
+                    self.hand_in(self._own_command("flatten", "not flat yet", scope))
+
+    def _positions_in(self, scope: Scope) -> tuple[bool, bool]:
+        """Return whether a scope holds anything, and whether all of it is being left."""
+        names, held, leaving = self.session.names, False, True
+        for n, (qty, exiting) in enumerate(self.session.state.sleeves[["qty", "exiting"]].tolist()):
+            s, i = divmod(n, len(names.symbols))
+            if qty and scope.covers(names.strategies[s], names.symbols[i]):
+                held, leaving = True, leaving and bool(exiting)
+        return held, leaving
+
+    async def _tried(self, request: Request) -> str:
+        """Carry a request out; one that nobody foresaw is refused, and ends nothing."""
+        try:
+            return await self._carried(request)
+        except OnefoldError as error:
+            return str(error)
+
     async def _carried(self, request: Request) -> str:
         """Journal and fold a request; return why it could not be carried out, or nothing."""
         if not self._is_known(request):
             return "it names what this session does not have"
+        if request.command == "resume" and not request.reason.strip():
+            return "a resume needs a reason: who has looked at what?"
         self._carried_out.add(request.id)
         if request.command == STOP:
             self.stop()
@@ -397,10 +480,10 @@ class Live:
     async def _end(self, serving: asyncio.Task[None]) -> None:
         """Withdraw what is configured, let the desk finish, close everything."""
         self._stopping.set()
-        self._alert("stopping")
+        self._tell("stopping")
         try:
             if self.failure is None and not serving.done() and self.desk is not None:
-                if self._rules.on_stop == "cancel":
+                if self._rules.on_stop == "cancel" and self.desk.confirms:
                     self.hand_in(self._own_command("unreconciled", "stopping"))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._rules.stop_s):
@@ -412,11 +495,17 @@ class Live:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self.desk is not None:
-                await self.desk.stop()
+                await self.desk.stop(disarm=self.failure is None)
             failure = "" if self.failure is None else str(self.failure)
             self._heartbeat.beat({**self.status(), "stopped": True, "failure": failure})
         if self.failure is not None:
             raise self.failure
+
+    def left(self) -> list[str]:
+        """Return the entries that should be cancelled at the end, and may still fill."""
+        if self.desk is None or self._rules.on_stop == "keep" or not self.desk.confirms:
+            return []
+        return self.desk.left()
 
     async def _beat(self) -> None:
         """Write the heartbeat after each tick, in a thread: a slow disk must not delay an order."""
@@ -477,11 +566,3 @@ async def _generator(events: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
     """Return an iterator as a generator, which can be closed at once."""
     async for event in events:
         yield event
-
-
-def unknown_symbols(feeds: Sequence[tuple[LiveFeed, Sequence[str]]], wanted: Sequence[str]) -> None:
-    """Raise `ConfigError` for an instrument that no feed serves."""
-    served = {symbol for _, symbols in feeds for symbol in symbols}
-    missing = [symbol for symbol in wanted if symbol not in served]
-    if missing:
-        raise ConfigError(f"no feed serves {', '.join(missing)}")

@@ -395,10 +395,14 @@ class Mirror:
         self.open, self.range, self.restate = model.open, model.range, model.restate
 
     def send(self, orders: Iterable[Order | Cancel]) -> Iterable[Fill | OrderNotice]:
-        """Let orders go out, and return what the model says of them."""
+        """Let orders go out, and return what the model says of them.
+
+        The broker cannot be told to cancel what it has taken, so the model is not told either: the
+        order counts, and fills, as it does there.
+        """
         known = list(orders)
         self._outgoing.send(known)
-        return self._model.send(known)
+        return self._model.send([one for one in known if isinstance(one, Order)])
 
 
 class Outgoing:

@@ -12,6 +12,7 @@ import math
 
 from onefold._compile import kernel, kernel_part
 from onefold.domain.words import (
+    ActionKind,
     EventKind,
     OrderKind,
     Purpose,
@@ -68,6 +69,16 @@ def advance_nb(state: Rows, ts: int) -> None:
         add_up_nb(state)
         account.day_equity = account.equity
         account.daily_stopped = 0
+
+
+@kernel_part
+def pass_nb(state: Rows, ts: int) -> None:
+    """Move time forward for what carries the wall clock: only bars and trades begin a new day.
+
+    A clock that is wrong for a moment must not lift today's stop.
+    """
+    account = account_of(state)
+    account.ts = max(account.ts, ts)
 
 
 @kernel_part
@@ -256,18 +267,21 @@ def step_nb(state: Rows, out: Rows, e: Rows) -> None:
             e.fee,
         )  # fmt: skip
     elif e.kind == EventKind.ADOPTION:
-        advance_nb(state, e.ts)
+        pass_nb(state, e.ts)
         adopt_nb(state, out, e.strategy, e.instrument, e.ts, e.side, e.qty, e.price)
     elif e.kind == EventKind.NOTICE:
         notice_nb(state, e.order, e.instrument, e.what)
     elif e.kind == EventKind.COMMAND:
-        advance_nb(state, e.ts)
+        pass_nb(state, e.ts)
         command_nb(state, out, e.what, e.strategy, e.instrument, e.ts)
     elif e.kind == EventKind.MANDATE:
-        advance_nb(state, e.ts)
+        pass_nb(state, e.ts)
         mandate_nb(state, out, e.what, e.strategy, e.instrument, e.value, e.version, e.ts)
     elif e.kind == EventKind.ACTION:
-        advance_nb(state, e.ts)
+        if e.what == ActionKind.PAYMENT:
+            pass_nb(state, e.ts)
+        else:
+            advance_nb(state, e.ts)
         action_nb(state, out, e.what, e.instrument, e.currency, e.value, e.ts)
     else:
         advance_nb(state, e.ts)

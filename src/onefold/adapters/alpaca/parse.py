@@ -20,6 +20,7 @@ from onefold.domain.records import Bar
 from onefold.domain.venue import (
     Abilities,
     OrderReport,
+    PaymentReport,
     PositionReport,
     Report,
     Status,
@@ -30,11 +31,14 @@ from onefold.domain.venue import (
 MINUTE_NS = 60 * SECOND_NS
 HOUR_NS = 60 * MINUTE_NS
 
-SHARES = Abilities(times_in_force=frozenset({"day", "gtc", "ioc"}), reduce_only=False)
+SHARES = Abilities(
+    times_in_force=frozenset({"day", "gtc", "ioc"}), reduce_only=False, payments=True
+)
 COINS = Abilities(
     kinds=frozenset({"market", "limit"}),
     times_in_force=frozenset({"gtc", "ioc"}),
     reduce_only=False,
+    payments=True,
 )
 """What Alpaca can do; an account with both kinds can do what both can."""
 
@@ -61,6 +65,24 @@ _STATUS: dict[str, Status] = {
     "suspended": "working",
 }
 _TRADES = ("fill", "partial_fill")
+
+_DIVIDENDS = "DIV"
+"""How the types of dividends begin, and of what is withheld from them."""
+_PAYMENTS = {
+    "CFEE": "fee of a coin",
+    "FEE": "fee",
+    "INT": "interest",
+    "INTNRA": "interest",
+    "INTTW": "interest",
+    "PTC": "fee passed on",
+    "PTR": "rebate passed on",
+}
+"""The other activities that are payments, and what for: all that Alpaca has are documented at
+https://docs.alpaca.markets/docs/account-activities. Left out are the user's own money (CSD, CSW,
+JNLC, ACATC), and what changes positions as well (CIL, MA, REORG, SPIN, SPLIT, options).
+"""
+_DONE = ("executed", "correct", "")
+"""The states of an activity that has happened; by hand (`correct`) is as good as by itself."""
 
 
 class Asset(NamedTuple):
@@ -229,6 +251,42 @@ def _trade(
         # Alpaca tells no fee with a trade.
         fee_currency=currency,
     )
+
+
+def payment_report(activity: Mapping[str, Any], symbol: str, currency: str) -> PaymentReport | None:
+    """Return an activity as a payment, or None where it moves no money or is none.
+
+    A fee that was taken in coins has the amount 0: it changes the position. `currency` is the
+    account's. Raises `VenueUncertain`.
+    """
+    kind = _text(activity, "activity_type")
+    reason = "dividend" if kind.startswith(_DIVIDENDS) else _PAYMENTS.get(kind, "")
+    if not reason or str(activity.get("status") or "") not in _DONE:
+        return None
+    amount = _decimal(_text(activity, "net_amount"))
+    if not amount:
+        return None
+    return PaymentReport(
+        payment_id=f"activity-{_text(activity, 'id')}",
+        ts=_paid_ts(activity),
+        amount=amount,
+        currency=str(activity.get("currency") or currency),
+        reason=reason,
+        symbol=symbol,
+    )
+
+
+def _paid_ts(activity: Mapping[str, Any]) -> int:
+    """Return when money moved: when the activity was entered, else the end of its day (UTC).
+
+    Alpaca does not say of all activities when they were entered. The day's end is no sooner than
+    any trade that a fee of the day is for, so an account that began on that day counts it; it may
+    be in the future, and is not told until it is over.
+    """
+    if activity.get("created_at"):
+        return ts_ns(activity["created_at"])
+    day = ts_ns(_text(activity, "date"))
+    return day - day % DAY_NS + DAY_NS - 1
 
 
 def position_report(position: Mapping[str, Any], symbol: str) -> PositionReport:

@@ -17,6 +17,7 @@ from onefold.adapters.alpaca.parse import (
     activity_report,
     order_report,
     order_request,
+    payment_report,
     position_report,
     text_of,
     ts_ns,
@@ -24,6 +25,7 @@ from onefold.adapters.alpaca.parse import (
 )
 from onefold.adapters.alpaca.stream import Streams
 from onefold.adapters.recent import Recent
+from onefold.domain.calendars import DAY_NS
 from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.venue import (
@@ -36,8 +38,11 @@ from onefold.domain.venue import (
 )
 
 ORDERS_PAGE = 500
-TRADES_PAGE = 100
+ACTIVITIES_PAGE = 100
 """The most that one answer holds."""
+
+LATE_NS = 3 * DAY_NS
+"""How long before a payment was entered its day may be, over a weekend."""
 
 _BARS_TO_TRADING = ("account_blocked", "trading_blocked", "trade_suspended_by_user")
 
@@ -53,6 +58,7 @@ class AlpacaVenue:
         self._trading = self._client.trading
         self._names: Recent[str, str] = Recent()
         self._ids: Recent[str, str] = Recent()
+        self._money = ""
 
     async def open(self) -> None:
         """Try the keys and look our symbols up; raises `ConfigError`, `VenueUncertain`."""
@@ -61,6 +67,7 @@ class AlpacaVenue:
         if account.get("status") != "ACTIVE" or stopped:
             why = ", ".join([str(account.get("status")), *stopped])
             raise ConfigError(f"Alpaca's account cannot trade: {why}")
+        self._money = str(account.get("currency") or "USD")
         await self._client.open()
 
     async def close(self) -> None:
@@ -127,24 +134,35 @@ class AlpacaVenue:
         found: list[TradeReport] = []
         # What is asked for is what came after a time, and trades of the time itself are wanted.
         after = text_of(max(0, since_ts - 1))
-        query = {"after": after, "direction": "asc", "page_size": TRADES_PAGE}
-        while True:
-            page = await self._all("/account/activities/FILL", query)
-            for activity in page:
-                symbol = self._client.ours(str(activity.get("symbol")))
-                if symbol in self._client.assets:
-                    name = await self._name(str(activity.get("order_id")))
-                    currency = self._currency(symbol)
-                    found.append(activity_report(activity, symbol, currency, name))
-            if len(page) < TRADES_PAGE:
-                break
-            query["page_token"] = page[-1].get("id")
+        for activity in await self._activities("/account/activities/FILL", {"after": after}):
+            symbol = self._client.ours(str(activity.get("symbol")))
+            if symbol in self._client.assets:
+                name = await self._name(str(activity.get("order_id")))
+                found.append(activity_report(activity, symbol, self._currency(symbol), name))
         # Trades of one millisecond come in any order.
         return sorted((t for t in found if t.ts >= since_ts), key=lambda trade: trade.ts)
 
-    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
-        """Return nothing: this venue does not tell what it charges besides trades."""
-        return []
+    async def payments(self, since_ts: int) -> list[PaymentReport]:
+        """Return dividends, interest and fees from `since_ts` on, the oldest first.
+
+        One of which only the day is known is told when that day is over, by Alpaca's clock.
+        Raises `VenueUncertain`.
+        """
+        # No types are named: one that Alpaca knows no more would have all of them refused.
+        query = {
+            "category": "non_trade_activity",
+            # It is not documented whether the day counts here or when the payment was entered.
+            "after": text_of(max(0, since_ts - LATE_NS)),
+        }
+        found: list[PaymentReport] = []
+        for activity in await self._activities("/account/activities", query):
+            symbol = self._client.ours(str(activity.get("symbol") or ""))
+            report = payment_report(activity, symbol, self._money)
+            found += [] if report is None else [report]
+        until_ts = await self.time_ns() if found else 0
+        told = [report for report in found if since_ts <= report.ts <= until_ts]
+        # Their ids, by which they are listed, say nothing of the order within a day.
+        return sorted(told, key=lambda report: report.ts)
 
     async def positions(self) -> list[PositionReport]:
         """Return what is held of our symbols; nothing is left out but zeros."""
@@ -200,6 +218,20 @@ class AlpacaVenue:
         if venue_id not in self._names:
             await self._client.ask(lambda: self._report(self._trading.get_order_by_id(venue_id)))
         return self._names[venue_id]
+
+    async def _activities(self, path: str, query: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        """Return all activities of a query, page by page, until there are no more."""
+        found: dict[str, Mapping[str, Any]] = {}
+        paging: dict[str, Any] = {"direction": "asc", "page_size": ACTIVITIES_PAGE}
+        while page := await self._all(path, {**query, **paging}):
+            new = {str(activity.get("id") or ""): activity for activity in page}
+            if "" in new:
+                raise VenueUncertain(f"Alpaca answers {path} with an activity without an id")
+            if new.keys() <= found.keys():
+                raise VenueUncertain(f"Alpaca answers {path} with the same page again")
+            found |= new
+            paging["page_token"] = page[-1].get("id")
+        return list(found.values())
 
     async def _all(self, path: str, query: Mapping[str, Any]) -> list[Any]:
         answer = await self._client.ask(lambda: self._trading.get(path, dict(query)))

@@ -22,6 +22,7 @@ from onefold.domain.records import Bar
 from onefold.domain.venue import (
     Abilities,
     OrderReport,
+    PaymentReport,
     PositionReport,
     Report,
     Status,
@@ -31,14 +32,23 @@ from onefold.domain.venue import (
 
 Transaction = Mapping[str, Any]
 
-ABILITIES = Abilities()
+ABILITIES = Abilities(payments=True)
 
 CREATES = frozenset(
     {"MARKET_ORDER", "LIMIT_ORDER", "STOP_ORDER", "MARKET_IF_TOUCHED_ORDER", "FIXED_PRICE_ORDER"}
 )
 FILL, CANCEL = "ORDER_FILL", "ORDER_CANCEL"
-TYPES = ",".join(sorted({*CREATES, FILL, CANCEL}))
-"""The transactions that say something of orders which have a quantity of their own."""
+PAYMENTS = {
+    "DAILY_FINANCING": ("financing", "financing"),
+    "DIVIDEND_ADJUSTMENT": ("dividendAdjustment", "dividend"),
+    # Where financing runs by the second, the rest of it is paid when a trade is closed.
+    FILL: ("financing", "financing"),
+}
+"""The transactions that move money besides a trade: the field with the amount, and what it is for.
+
+The amounts are of the account's money, and in its balance. Funds that are transferred are left out:
+they are the user's own.
+"""
 
 _CANCELLED = frozenset(
     {"CLIENT_REQUEST", "CLIENT_REQUEST_REPLACED", "LINKED_TRADE_CLOSED", "MIGRATION"}
@@ -161,7 +171,9 @@ class _Order:
 
 
 class Ledger:
-    """The orders and trades of an account, from its transactions in any order and any number.
+    """The orders, trades and payments of an account, from its transactions.
+
+    They may come in any order and any number of times.
 
     `ours` gives our symbol for OANDA's name; others keep theirs. `currency` is the account's.
     """
@@ -171,6 +183,7 @@ class Ledger:
         self._orders: dict[str, _Order] = {}
         self._names: dict[str, dict[str, _Order]] = {}
         self._trades: dict[str, TradeReport] = {}
+        self._payments: dict[str, Transaction] = {}
 
     def symbol(self, order: Mapping[str, Any]) -> str:
         """Return our symbol for what an order or a transaction is about."""
@@ -190,8 +203,13 @@ class Ledger:
         known.ts = max(known.ts, nanoseconds(order, created))
 
     def take(self, transaction: Transaction) -> None:
-        """Take a transaction. Raises `VenueUncertain` for one that cannot be read."""
+        """Take a transaction. Raises `VenueUncertain` for one that cannot be read.
+
+        One that pays is not read before it is asked for: orders do not hang on it.
+        """
         kind = transaction.get("type")
+        if pays(transaction):
+            self._payments[text(transaction, "id")] = transaction
         if kind in CREATES:
             self.place(transaction)
         elif kind == FILL:
@@ -237,6 +255,18 @@ class Ledger:
         """Return the trades from a time on, the oldest first."""
         found = [trade for trade in self._trades.values() if trade.ts >= since_ts]
         return sorted(found, key=lambda trade: trade.ts)
+
+    def payments(self, since_ts: int) -> list[PaymentReport]:
+        """Return what was paid and received from a time on, the oldest first.
+
+        Raises `VenueUncertain` where one cannot be read.
+        """
+        reports = [
+            payment_report(one, self.symbol(one) if "instrument" in one else "", self._currency)
+            for one in self._payments.values()
+        ]
+        found = [report for report in reports if report.ts >= since_ts]
+        return sorted(found, key=lambda report: report.ts)
 
     def _of(self, transaction: Transaction) -> _Order:
         name = str(transaction.get("clientOrderID") or "")
@@ -291,7 +321,7 @@ def trade_reports(fill: Transaction, symbol: str, currency: str) -> list[TradeRe
         at[price] = at.get(price, Decimal(0)) + abs(decimal(one, "units"))
     if sum(at.values()) != abs(units) or not units:
         raise VenueUncertain(f"fill {number}: {units} units, but its parts are {at}")
-    # Of the account's money; the half spread is in the price, and financing is not a fee.
+    # Of the account's money; the half spread is in the price, and financing is a payment.
     fee = sum(
         (decimal(fill, name) for name in ("commission", "guaranteedExecutionFee") if name in fill),
         Decimal(0),
@@ -311,6 +341,32 @@ def trade_reports(fill: Transaction, symbol: str, currency: str) -> list[TradeRe
         )
         for place, (price, qty) in enumerate(at.items())
     ]
+
+
+def pays(transaction: Transaction) -> bool:
+    """Return whether a transaction moves money besides a trade, or should and does not say."""
+    kind = str(transaction.get("type"))
+    field_name, _ = PAYMENTS.get(kind, ("", ""))
+    if not field_name or (kind == FILL and field_name not in transaction):
+        return False
+    return str(transaction.get(field_name)).strip("+-0.") != ""
+
+
+def payment_report(transaction: Transaction, symbol: str, currency: str) -> PaymentReport:
+    """Return a transaction that pays as a report. Raises `VenueUncertain`.
+
+    Daily financing is taken as the total over all positions, and so is of no symbol.
+    """
+    field_name, reason = PAYMENTS[text(transaction, "type")]
+    return PaymentReport(
+        # The number alone is the name of a fill's trade already.
+        payment_id=f"transaction-{text(transaction, 'id')}",
+        ts=nanoseconds(transaction, "time"),
+        amount=decimal(transaction, field_name),
+        currency=currency,
+        reason=reason,
+        symbol=symbol,
+    )
 
 
 def _parts(fill: Transaction) -> list[Mapping[str, Any]]:

@@ -16,7 +16,6 @@ from onefold.adapters.oanda.config import OandaConfig
 from onefold.adapters.oanda.http import Client, NoSuchOrder
 from onefold.adapters.oanda.parse import (
     ABILITIES,
-    TYPES,
     Ledger,
     Transaction,
     made,
@@ -133,9 +132,14 @@ class OandaVenue:
         await self._catch_up()
         return self._ledger.trades(since_ts)
 
-    async def payments(self, since_ts: int) -> list[PaymentReport]:  # noqa: ARG002 - as the port has it
-        """Return nothing: this venue does not tell what it charges besides trades."""
-        return []
+    async def payments(self, since_ts: int) -> list[PaymentReport]:
+        """Return financing and dividends from `since_ts` on, the oldest first, for at most a year.
+
+        Raises `VenueUncertain`.
+        """
+        await self._reach_back(since_ts)
+        await self._catch_up()
+        return self._ledger.payments(since_ts)
 
     async def positions(self) -> list[PositionReport]:
         """Return what is held of our symbols. Raises `VenueUncertain`."""
@@ -208,14 +212,15 @@ class OandaVenue:
             number = text(new[-1], "id")
 
     async def _reach_back(self, since_ts: int) -> None:
-        """Take the transactions from a time on, unless they are known."""
+        """Take the transactions from a time on, unless they are known.
+
+        Of all types: OANDA documents no filter for dividends, and may refuse a name that is none.
+        """
         since_ts = max(since_ts, self._opened_ts - REACH_NS)
         if since_ts >= self._known_since:
             return
         times = {"from": stamp(since_ts), "to": stamp(self._known_since)}
-        answer = await self._ask(
-            "transactions", "TransactionList", **times, type=TYPES, pageSize=PAGE
-        )
+        answer = await self._ask("transactions", "TransactionList", **times, pageSize=PAGE)
         for page in pages(answer):
             answer = await self._ask("transactions", "TransactionIDRange", **page)
             for transaction in rows(answer, "transactions"):

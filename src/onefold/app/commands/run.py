@@ -17,6 +17,7 @@ import typer
 
 from onefold.adapters.files import FileFeed
 from onefold.adapters.pace import Pace, waiter
+from onefold.app.configfile import environment
 from onefold.app.group import new_app
 from onefold.app.live import Account, enabled_accounts, run_accounts, source_of
 from onefold.app.notify import notify
@@ -24,8 +25,8 @@ from onefold.app.output import (
     Advance,
     ConfigFile,
     Json,
+    Teller,
     emit,
-    error_line,
     note,
     one_line,
     progress,
@@ -147,32 +148,40 @@ class _Watch:
     def __init__(self) -> None:
         self.running: dict[str, Live] = {}
         self.failures: dict[str, BaseException] = {}
+        self._teller = Teller()
         self.stopping = asyncio.Event()
 
     def starting(self, account: Account) -> None:
         """Say that an account begins to recover."""
-        note(f"account {account.name}: starting, mode {account.mode}, pid {os.getpid()}")
+        self._teller.tell(
+            f"account {account.name}: starting, mode {account.mode}, pid {os.getpid()}"
+        )
 
     def told(self, account: Account, text: str) -> None:
         """Say at once what was stopped or let go again, and why."""
-        note(f"account {account.name}: {one_line(text)}")
+        self._teller.tell(f"account {account.name}: {one_line(text)}")
 
     def opened(self, account: Account, live: Live) -> None:
         """Take note of a session that is ready."""
         self.running[account.name] = live
-        note(f"account {account.name}: started")
+        self._teller.tell(f"account {account.name}: started")
         notify("READY=1")
         if self.stopping.is_set():
             live.stop()
 
     def waits(self, account: Account, error: BaseException) -> None:
         """Say why an account does not trade yet."""
-        note(f"account {account.name}: closed, and will try again: {error}")
+        said = one_line(str(error))
+        self._teller.tell(f"account {account.name}: closed, and will try again: {said}")
 
     def failed(self, account: Account, error: BaseException) -> None:
         """Say what ended an account, once and for people."""
         self.failures[account.name] = error
-        error_line(f"account {account.name}: {error}")
+        self._teller.tell(f"error: account {account.name}: {one_line(str(error))}")
+
+    def close(self) -> None:
+        """Print what has not been printed yet."""
+        self._teller.close()
 
     def stop(self, *_: Any) -> None:
         """End all sessions in good order."""
@@ -184,7 +193,7 @@ class _Watch:
 def _run_live(loaded: Loaded, mode: RunMode, json_: bool) -> int:
     """Run all enabled accounts until they end; return the exit code."""
     if mode is RunMode.LIVE:
-        check_secrets()
+        check_secrets(loaded.path.parent)
     accounts = enabled_accounts(loaded, mode.value, note)
     watch = _Watch()
 
@@ -199,8 +208,8 @@ def _run_live(loaded: Loaded, mode: RunMode, json_: bool) -> int:
         try:
             return await run_accounts(
                 accounts,
-                lambda: source_of(loaded, mode.value),
-                killed=killed_by(os.environ),
+                source_of,
+                killed=killed_by(environment(loaded.path.parent)),
                 stopping=watch.stopping,
                 watcher=watch,
             )
@@ -208,7 +217,10 @@ def _run_live(loaded: Loaded, mode: RunMode, json_: bool) -> int:
             beating.cancel()
             notify("STOPPING=1")
 
-    ended = asyncio.run(main())
+    try:
+        ended = asyncio.run(main())
+    finally:
+        watch.close()
     summary = {name: live.status() for name, live in ended.items()}
     if json_:
         emit({"accounts": summary, "failed": {n: str(e) for n, e in watch.failures.items()}})

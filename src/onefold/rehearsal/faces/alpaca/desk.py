@@ -22,6 +22,7 @@ from onefold.rehearsal.faces.alpaca.shapes import (
     markets,
     number_of,
     order_shape,
+    payment_shape,
     position_shape,
     stamp,
 )
@@ -116,7 +117,8 @@ class Desk:
             self.route(
                 "query", "GET", "/v2/account", lambda *_: (200, account_shape(self.exchange))
             ),
-            self.route("query", "GET", "/v2/account/activities/FILL", self._activities),
+            self.route("query", "GET", "/v2/account/activities", self._activities),
+            self.route("query", "GET", "/v2/account/activities/FILL", self._fills),
             self.route("query", "GET", "/v2/assets/{name:.+}", self._asset),
             self.route("query", "GET", "/v2/positions", self._positions),
             self.route("submit", "POST", "/v2/orders", self._place),
@@ -182,6 +184,15 @@ class Desk:
         return 200, self._shape(self._found(request))
 
     def _activities(self, _: web.Request, asked: Mapping[str, Any]) -> Answer:
+        kind = asked.get("category")
+        trades = [] if kind == "non_trade_activity" else self._traded(asked)
+        payments = [] if kind == "trade_activity" else self._paid(asked)
+        return 200, _page([*trades, *payments], asked)
+
+    def _fills(self, _: web.Request, asked: Mapping[str, Any]) -> Answer:
+        return 200, _page(self._traded(asked), asked)
+
+    def _traded(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
         after, cumulated = _time(asked, "after", -1), dict[int, Decimal]()
         found = []
         for trade in self.exchange.trades():
@@ -190,12 +201,15 @@ class Desk:
             if order is not None and trade.ts > after:
                 market, filled = self.market_of(trade.symbol), cumulated[trade.venue_id]
                 found.append(activity_shape(trade, order, market, filled))
-        if asked.get("direction", "desc") == "desc":
-            found.reverse()
-        ids = [one["id"] for one in found]
-        start = ids.index(asked["page_token"]) + 1 if asked.get("page_token") in ids else 0
-        size = min(int(asked.get("page_size", ACTIVITIES_MAX)), ACTIVITIES_MAX)
-        return 200, found[start : start + size]
+        return found
+
+    def _paid(self, asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return what was paid and received, as it is listed: by id, which is not by time."""
+        found = [
+            payment_shape(one, self._by_symbol.get(one.symbol), self.exchange.currency)
+            for one in self.exchange.payments(_time(asked, "after", -1) + 1)
+        ]
+        return sorted(found, key=lambda one: str(one["id"]))
 
     # -- orders -----------------------------------------------------------------------------------
 
@@ -243,6 +257,16 @@ class Desk:
 
     def _shape(self, order: VenueOrder) -> dict[str, Any]:
         return order_shape(order, self.market_of(order.symbol))
+
+
+def _page(found: list[dict[str, Any]], asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the activities that follow the one named by `page_token`, so many as are asked for."""
+    if asked.get("direction", "desc") == "desc":
+        found.reverse()
+    ids = [one["id"] for one in found]
+    start = ids.index(asked["page_token"]) + 1 if asked.get("page_token") in ids else 0
+    size = min(int(asked.get("page_size", ACTIVITIES_MAX)), ACTIVITIES_MAX)
+    return found[start : start + size]
 
 
 def _amount(asked: Mapping[str, Any], name: str) -> Decimal:

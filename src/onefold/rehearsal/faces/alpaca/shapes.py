@@ -2,7 +2,8 @@
 
 Traps of the real venue are kept on purpose: every order has a name, a made one where the client
 gave none; an activity tells of a trade by the order's number only; an ioc order that missed is
-called canceled; a position in a coin is written without the slash that its orders have.
+called canceled; a position in a coin is written without the slash that its orders have; activities
+other than trades are numbered by their day, and within it by chance.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from zoneinfo import ZoneInfo
 from onefold.domain.errors import ConfigError
 from onefold.domain.instruments import Instrument, Kind
 from onefold.rehearsal.books import ZERO, Position, exact
-from onefold.rehearsal.exchange import Exchange, VenueOrder, VenueTrade
+from onefold.rehearsal.exchange import Exchange, VenueOrder, VenuePayment, VenueTrade
 
 SECOND_NS = 1_000_000_000
 NEW_YORK = ZoneInfo("America/New_York")
 ACCOUNT_ID = "00000000-0000-4000-8000-000000000001"
 _ORDER, _ASSET, _EXECUTION, _NAME = "0000000a", "0000000b", "0000000c", "0000000d"
 _SIDES = {1: "buy", -1: "sell"}
+_PAID_FOR = {"dividend": "DIV", "fee": "FEE"}
+_SCATTER = 2_654_435_761
+"""Multiplied with it, numbers that follow each other lie far apart (Knuth)."""
 
 
 class Market(NamedTuple):
@@ -156,6 +160,24 @@ def activity_shape(
         "order_id": order_id(trade.venue_id),
         "cum_qty": text(cumulated),
         "order_status": "partially_filled" if left else "filled",
+    }
+
+
+def payment_shape(payment: VenuePayment, market: Market | None, currency: str) -> dict[str, Any]:
+    """Return a payment as the account's activities tell it; it is interest if nothing else."""
+    created, chance = stamp(payment.ts), payment.payment_id * _SCATTER % 2**32
+    day = created[:10]
+    about = {} if market is None else {"symbol": market.plain}
+    return {
+        "id": f"{day.replace('-', '')}000000000::{chance:08x}-0000-4000-8000-000000000000",
+        "activity_type": _PAID_FOR.get(payment.reason, "INT"),
+        "date": day,
+        "created_at": created,
+        "net_amount": text(payment.amount),
+        "description": "",
+        "status": "executed",
+        "currency": currency,
+        **about,
     }
 
 

@@ -12,7 +12,14 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from onefold.rehearsal.books import ZERO
-from onefold.rehearsal.exchange import Event, Exchange, Refusal, VenueOrder, VenueTrade
+from onefold.rehearsal.exchange import (
+    Event,
+    Exchange,
+    Refusal,
+    VenueOrder,
+    VenuePayment,
+    VenueTrade,
+)
 from onefold.rehearsal.faces.oanda.access import stamp
 from onefold.rehearsal.faces.oanda.markets import Market
 
@@ -40,7 +47,10 @@ class Entry(NamedTuple):
 
 
 class Log:
-    """All transactions of the account, made of what the exchange tells."""
+    """All transactions of the account, made of what the exchange tells.
+
+    It tells of no payments, so they are entered before anything else is, and before one looks.
+    """
 
     def __init__(self, exchange: Exchange, markets: Mapping[str, Market], account: str) -> None:
         self._exchange, self._markets, self._account = exchange, markets, account
@@ -51,17 +61,20 @@ class Log:
         self._ended: set[int] = set()
         self._held: dict[str, tuple[str, Decimal]] = {}
         self._count = OWN
+        self._paid = 0
         self._add({"id": str(OWN), "type": "CREATE", "homeCurrency": exchange.currency})
         exchange.listen(self._hear)
 
     @property
     def last_id(self) -> str:
         """Return the number of the last transaction."""
+        self._enter_payments()
         return str(self._entries[-1].transaction["id"])
 
     @property
     def place(self) -> int:
         """Return how many transactions there are."""
+        self._enter_payments()
         return len(self._entries)
 
     def listen(self, callback: Listener) -> Callable[[], None]:
@@ -71,6 +84,7 @@ class Log:
 
     def entries(self, first: int = 0, last: int | None = None) -> list[Entry]:
         """Return the transactions of these places in the log."""
+        self._enter_payments()
         return self._entries[first:last]
 
     def place_of(self, number: str) -> int:
@@ -93,6 +107,7 @@ class Log:
     # -- inside -----------------------------------------------------------------------------------
 
     def _hear(self, event: Event) -> None:
+        self._enter_payments()
         if isinstance(event, VenueTrade):
             order = self._exchange.order(venue_id=event.venue_id)
             if order is not None:
@@ -104,20 +119,27 @@ class Log:
                 self._ended.add(event.venue_id)
                 self._add(self._cancel(event))
 
+    def _enter_payments(self) -> None:
+        new = self._exchange.payments()[self._paid :]
+        self._paid += len(new)
+        for payment in new:
+            self._add(self._payment(payment), payment.ts)
+
     def _next(self) -> int:
         self._count += 1
         return self._count
 
-    def _add(self, transaction: Transaction) -> None:
+    def _add(self, transaction: Transaction, ts: int | None = None) -> None:
+        ts = self._exchange.now_ns if ts is None else ts
         common = {
-            "time": stamp(self._exchange.now_ns),
+            "time": stamp(ts),
             "userID": 1,
             "accountID": self._account,
             "batchID": transaction["id"],
             "requestID": f"rehearsal-{transaction['id']}",
         }
         self._places[transaction["id"]] = len(self._entries)
-        self._entries.append(Entry(self._exchange.now_ns, {**common, **transaction}))
+        self._entries.append(Entry(ts, {**common, **transaction}))
         for listener in [*self._listeners]:
             listener(self._entries[-1].transaction)
 
@@ -133,6 +155,28 @@ class Log:
             "type": "ORDER_CANCEL",
             **_about(order),
             "reason": _ENDS[order.status],
+        }
+
+    def _payment(self, payment: VenuePayment) -> Transaction:
+        """Return a payment as financing, or as what an index pays instead of a dividend."""
+        about = {}
+        if payment.symbol:
+            about = {"instrument": self._markets[payment.symbol].name}
+        facts = {
+            "id": str(self._next()),
+            "accountBalance": f"{self._exchange.books.equity({}):f}",
+        }
+        amount = f"{payment.amount:f}"
+        if payment.reason == "dividend":
+            adjusted = {"dividendAdjustment": amount, "openTradeDividendAdjustments": []}
+            return {**facts, "type": "DIVIDEND_ADJUSTMENT", **about, **adjusted}
+        parts = [{**about, "financing": amount, "openTradeFinancings": []}] if about else []
+        return {
+            **facts,
+            "type": "DAILY_FINANCING",
+            "financing": amount,
+            "accountFinancingMode": "DAILY",
+            "positionFinancings": parts,
         }
 
     def _fill(self, order: VenueOrder, trade: VenueTrade) -> Transaction:
