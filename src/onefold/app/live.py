@@ -31,6 +31,7 @@ from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.ports import LiveFeed, LiveVenue
 from onefold.domain.records import Handover, Order, Record, SessionStart
+from onefold.domain.venue import Abilities
 from onefold.engine.control import Control
 from onefold.engine.desk import Desk, DeskRules
 from onefold.engine.heartbeat import NAME, Heartbeat
@@ -53,6 +54,7 @@ from onefold.sim.plan import Plan
 
 MB = 1_000_000
 RETRY_S, RETRY_MAX_S = 1.0, 60.0
+WANTED_LIMITS = ("daily_loss", "drawdown", "gross_exposure", "max_order_value")
 _FEEDS = {
     "alpaca": "AlpacaFeed",
     "ccxt": "CcxtFeed",
@@ -95,6 +97,12 @@ class Account:
                 )
 
     @property
+    def venue(self) -> str:
+        """Return where its orders go, without secrets."""
+        one = self.settings.venue
+        return one.identity if one is not None and self.mode == "live" else ""
+
+    @property
     def symbols(self) -> frozenset[str]:
         """Return what the account's strategies trade, and what sets its currencies' rates."""
         settings = self.loaded.settings
@@ -102,6 +110,12 @@ class Account:
         everything = {*settings.data, *settings.feeds}
         traded = {s for one in wanted for s in one.instruments or everything}
         return frozenset(traded | settings.rate_pairs.keys())
+
+    @property
+    def unlimited(self) -> list[str]:
+        """Return the limits of a live account that nobody should trade without, and are not set."""
+        limits = self.settings.limits
+        return [name for name in WANTED_LIMITS if getattr(limits, name) is None]
 
     def recipe(self, intervals_ns: dict[str, int]) -> Recipe:
         """Return what the account's decisions follow from."""
@@ -222,29 +236,41 @@ async def running(
     recipe = account.recipe(source.intervals_ns)
     plan = recipe.plan()
     vet(plan, {})
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         instance = stack.enter_context(Instance(account.folder, account.name))
+        venue = await _opened(account, source, plan, stack)
         path, handover = succeeded(account, recipe, plan)
         journal = stack.enter_context(_journal(account, path))
         builder = _Builder(account, source, recipe, plan, journal, instance, handover, told)
-        async with contextlib.AsyncExitStack() as opened:
-            venue = None
-            if account.mode == "live":
-                traded = {i.symbol: i for i in plan.instruments if i.symbol in plan.traded}
-                venue = venue_of(account, traded)
-                opened.push_async_callback(venue.close)
-                await venue.open()
-            for feed, _ in source.feeds:
-                opened.push_async_callback(feed.close)
-                # One that cannot be reached is opened later: the venue is looked after meanwhile.
-                with contextlib.suppress(VenueUncertain):
-                    await feed.open()
-            if venue is None:
-                yield builder.simulated()
-                return
-            live = builder.with_venue(venue)
-            yield live
-            builder.leave(live.session)
+        if venue is None:
+            yield builder.simulated()
+            return
+        live = builder.with_venue(venue)
+        yield live
+        builder.leave(live.session)
+
+
+async def _opened(
+    account: Account, source: Source, plan: Plan, stack: contextlib.AsyncExitStack
+) -> LiveVenue | None:
+    """Open the venue, where orders are real, and the feeds that can be reached.
+
+    This comes before the recovery, which may take long: a venue that cannot be reached is tried
+    again and again, and must not let the other accounts wait for a recovery each time.
+    """
+    venue = None
+    if account.mode == "live":
+        venue = venue_of(
+            account, {i.symbol: i for i in plan.instruments if i.symbol in plan.traded}
+        )
+        stack.push_async_callback(venue.close)
+        await venue.open()
+    for feed, _ in source.feeds:
+        stack.push_async_callback(feed.close)
+        # One that cannot be reached is opened later: the venue is looked after meanwhile.
+        with contextlib.suppress(VenueUncertain):
+            await feed.open()
+    return venue
 
 
 def _journal(account: Account, path: Path) -> Journal:
@@ -268,6 +294,11 @@ def succeeded(account: Account, recipe: Recipe, plan: Plan) -> tuple[Path, Hando
     before = current(account.folder, account.mode) if account.mode == "live" else None
     if before is None:
         return path, None
+    if before.start.venue not in ("", account.venue):
+        raise ConfigError(
+            f"account {account.name!r} has traded at {before.start.venue} so far, and now its "
+            f"venue is {account.venue}: books and limits go with it, so give it another name"
+        )
     if (before.start.config_hash, before.start.build) == (recipe.hash, build()):
         return before.path, before.handover
     with _journal(account, before.path):
@@ -307,6 +338,7 @@ class _Builder:
                 build=build(),
                 config_hash=recipe.hash,
                 config=recipe.as_recorded(),
+                venue=account.venue,
             )
         )
 
@@ -320,6 +352,7 @@ class _Builder:
         blotter = blotter_of(self._account.name, self._start, self._handover, plan)
         self._estate = Estate(blotter)
         self._watchers.append(self._estate.remember)
+        check_abilities(plan, venue.abilities)
         outgoing = Outgoing()
         if venue.abilities.confirms:
             live = self._live(self._session(outgoing, answers_are_inputs=True))
@@ -405,6 +438,26 @@ class _Builder:
             interval = self._source.intervals_ns[symbol]
             wanted[symbol] = max(bars + -(-spans // interval), settings.feeds[symbol].history)
         return wanted
+
+
+def check_abilities(plan: Plan, abilities: Abilities) -> None:
+    """Raise `ConfigError` for orders that a strategy would give and the venue does not take."""
+    for placement in plan.placements:
+        entry, exits = placement.rules.entry, placement.rules.exits
+        kinds = {"market": "exits", entry.order: "entry.order"}
+        if exits.resting:
+            kinds |= {"stop": "exits.resting"} if exits.stop or exits.trail else {}
+            kinds |= {"limit": "exits.resting"} if exits.take else {}
+        for kind, setting in kinds.items():
+            if kind not in abilities.kinds:
+                raise ConfigError(
+                    f"strategies.{placement.name}.{setting}: this venue takes no {kind} orders"
+                )
+        if entry.time_in_force not in abilities.times_in_force:
+            raise ConfigError(
+                f"strategies.{placement.name}.entry.time_in_force: this venue takes no orders "
+                f"{entry.time_in_force!r}"
+            )
 
 
 class Watcher(Protocol):

@@ -22,6 +22,8 @@ from onefold.domain.rules import AccountRules, Rule
 
 INTERVALS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 NS_PER_S = 1_000_000_000
+IDENTITY = ("exchange", "market", "environment", "account")
+"""Settings that tell one account at a venue from another."""
 
 
 def _only(chosen: BaseModel, names: tuple[str, ...], what: str) -> str:
@@ -89,6 +91,12 @@ class VenueSettings(Rule):
     def kind(self) -> str:
         """Return the kind of the venue."""
         return _only(self, VENUES, "venue")
+
+    @property
+    def identity(self) -> str:
+        """Return which venue and which account there it is, without secrets."""
+        facts = [getattr(self.config, name, None) for name in IDENTITY]
+        return " ".join([self.kind, *(str(fact) for fact in facts if fact)])
 
     @property
     def config(self) -> Any:

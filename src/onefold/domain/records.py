@@ -224,6 +224,7 @@ class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=Fa
     """The first record of a run: what runs, on what, built from what.
 
     `modelled` says that orders go to a venue which confirms nothing, so that fills are simulated.
+    `venue` says which venue and which account there, without secrets.
     """
 
     ts: int
@@ -233,6 +234,7 @@ class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=Fa
     config_hash: str
     config: dict[str, object]
     modelled: bool = False
+    venue: str = ""
 
 
 Numbers = dict[str, float | int | str | None]

@@ -107,6 +107,7 @@ class Desk:
         self._missing: set[int] = set()
         self._under_way: set[int] = set()
         self._being_cancelled: set[int] = set()
+        self._urgent: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self.compared = asyncio.Event()
         self._keeps_alive = rules.dead_man_s > 0 and venue.abilities.dead_man
@@ -148,13 +149,21 @@ class Desk:
         if self._keeps_alive and disarm:
             with contextlib.suppress(VenueError):
                 await self._venue.arm(0)
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._urgent]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def take(self, instructions: Iterable[Order | Cancel]) -> None:
-        """Send instructions: in their order for each instrument, and instruments side by side."""
+        """Send instructions: in their order for each instrument, and instruments side by side.
+
+        What an operator orders, and cancels of orders that the venue has acknowledged, wait behind
+        nothing: a call that hangs must not hold them back.
+        """
         for instruction in instructions:
+            if self._is_urgent(instruction):
+                self._urgent.add(asyncio.ensure_future(self._send(instruction)))
+                continue
             lane = self._lanes.get(instruction.instrument)
             if lane is None:
                 lane = self._lanes[instruction.instrument] = asyncio.Queue()
@@ -178,7 +187,20 @@ class Desk:
 
     async def finished(self) -> None:
         """Wait until everything that was taken has been sent or refused."""
-        await asyncio.gather(*(lane.join() for lane in self._lanes.values()))
+        self._urgent = {task for task in self._urgent if not task.done()}
+        await asyncio.gather(*(lane.join() for lane in self._lanes.values()), *self._urgent)
+
+    def _is_urgent(self, instruction: Order | Cancel) -> bool:
+        if isinstance(instruction, Order):
+            return instruction.purpose == "command"
+        return self._blotter.placed(instruction.order).state == "working"
+
+    async def _send(self, instruction: Order | Cancel) -> None:
+        if isinstance(instruction, Order):
+            self._under_way.add(instruction.id)
+            await self._submit(instruction)
+        else:
+            await self._cancel(instruction)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -8,7 +8,9 @@ last one, which is as well, since then nothing beats.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,8 @@ def is_running(pid: int) -> bool:
     """Return whether a process with this number runs."""
     if pid <= 0:
         return False
+    if sys.platform == "win32":  # there, `kill` with 0 would interrupt it
+        return _is_running_on_windows(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -54,3 +58,15 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_running_on_windows(pid: int) -> bool:
+    limited_information, still_active = 0x1000, 259
+    kernel: Any = vars(ctypes)["windll"].kernel32
+    process = kernel.OpenProcess(limited_information, False, pid)  # noqa: FBT003 - its signature
+    if not process:
+        return False
+    code = ctypes.c_ulong()
+    known = kernel.GetExitCodeProcess(process, ctypes.byref(code))
+    kernel.CloseHandle(process)
+    return bool(known) and code.value == still_active

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from onefold.domain.calendars import seconds_to_close_at
 from onefold.domain.errors import ConfigError, DataError, OnefoldError, VenueError, VenueRefused
 from onefold.domain.ports import LiveFeed
 from onefold.domain.records import Bar, Command, Handover, Order, Quarantined
@@ -35,6 +36,8 @@ from onefold.engine.heartbeat import Heartbeat
 from onefold.engine.session import Input, Outgoing, Session
 
 KILLED_BY_US = ("kill", OPERATOR)
+SILENT_BARS = 2
+"""Bars beyond those that make one late, after which a feed that says nothing is told of."""
 BATCH = 64
 """Inputs that share a commit when they are there at once."""
 
@@ -90,6 +93,7 @@ class Live:
         self._facts = dict(facts)
         self._warm_up_bars, self._alert = warm_up_bars, alert
         self._flattening: set[Scope] = set()
+        self._silent: set[str] = set()
         self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -190,6 +194,7 @@ class Live:
         self._spawn(self._listen_to_people())
         self._spawn(self._beat())
         self._spawn(self._flatten_again())
+        self._spawn(self._watch_feeds())
         await self._compare_first()
         feeding = [self._spawn(self._pump(feed, symbols)) for feed, symbols in self._feeds]
         stopping = self._spawn(self._wait_for_stop(feeding))
@@ -359,6 +364,21 @@ class Live:
             for record in self._switched():
                 self.hand_in(record)
             await asyncio.sleep(self._rules.poll_s)
+
+    async def _watch_feeds(self) -> None:
+        """Notice a feed that is connected and says nothing, while its market is open."""
+        while not self._stopping.is_set():
+            await asyncio.sleep(self._rules.flatten_s)
+            now = self._now()
+            for one in self.session.names.instruments:
+                symbol, last = one.symbol, self._last_bar.get(one.symbol, 0)
+                bars = (now - last) / self._intervals[symbol]
+                is_silent = bool(last) and bars > self._rules.late_bars + SILENT_BARS
+                if not is_silent or seconds_to_close_at(one.calendar, now) == 0:
+                    self._silent.discard(symbol)
+                elif symbol not in self._silent:
+                    self._silent.add(symbol)
+                    self._tell(f"no bar of {symbol} for {bars:.0f} bars")
 
     async def _flatten_again(self) -> None:
         """Order again what was to be flattened and is not, as long as nobody resumes."""
@@ -547,7 +567,7 @@ class Live:
             "reduce_only": bool(account["reduce_only"]),
             "reconciled": bool(account["reconciled"]),
             "trouble": self.desk.trouble if self.desk is not None else "",
-            "feeds": dict(self._feed_trouble),
+            "feeds": {**dict.fromkeys(sorted(self._silent), "silent"), **self._feed_trouble},
             "warming": self.session.warming(),
             "cold": {symbol: left for symbol, left in self._cold.items() if left},
             "last_bars": dict(self._last_bar),

@@ -156,6 +156,9 @@ class _Watch:
         self._teller.tell(
             f"account {account.name}: starting, mode {account.mode}, pid {os.getpid()}"
         )
+        if account.mode == "live" and account.unlimited:
+            missing = ", ".join(account.unlimited)
+            self._teller.tell(f"account {account.name}: trades without these limits: {missing}")
 
     def told(self, account: Account, text: str) -> None:
         """Say at once what was stopped or let go again, and why."""

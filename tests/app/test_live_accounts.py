@@ -1,0 +1,155 @@
+"""X3, X7, I7: what an account is made of, and what is refused before anything is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from onefold.app.configfile import environment
+from onefold.app.live import Account, check_abilities, live_source, succeeded
+from onefold.app.settings import Loaded, accounts_of, check_secrets, load_settings, settings_of
+from onefold.app.wiring import recorded_recipe
+from onefold.domain.errors import ConfigError
+from onefold.domain.records import SessionStart
+from onefold.domain.venue import Abilities
+from onefold.engine.control import killed_by
+from onefold.journal import Journal
+from support import today
+
+COIN = {"kind": "crypto", "currency": "USD"}
+TWO: dict[str, Any] = {
+    "account": {"cash": 1000, "currency": "USD"},
+    "instruments": {"AAPL": {"kind": "equity"}, "BTCUSD": COIN},
+    "feeds": {
+        "AAPL": {"interval": "1m", "alpaca": {"api_key": "k", "api_secret": "s"}},
+        "EURUSD": {"interval": "5m", "oanda": {"account": "101-1", "token": "t"}},
+        "BTCUSD": {"interval": "1m", "ccxt": {"exchange": "kraken"}},
+    },
+    "strategies": {
+        "shares": {"kind": "crossover", "instruments": ["AAPL"]},
+        "pairs": {"kind": "crossover", "instruments": ["EURUSD"]},
+    },
+    "accounts": {
+        "us": {
+            "approved": "a test",
+            "strategies": ["shares"],
+            "venue": {"alpaca": {"api_key": "k", "api_secret": "s"}},
+        },
+        "fx": {
+            "approved": "a test",
+            "strategies": ["pairs"],
+            "venue": {"oanda": {"account": "101-1", "token": "t"}},
+        },
+    },
+}
+
+
+def accounts(folder: Path, raw: dict[str, Any] = TWO, mode: str = "live") -> dict[str, Account]:
+    loaded = Loaded(settings_of(raw), folder / "onefold.yaml")
+    return {n: Account(loaded, n, one, mode) for n, one in accounts_of(loaded.settings).items()}
+
+
+def test_each_account_has_its_own_symbols_and_feeds(tmp_path: Path) -> None:
+    """X3: a broker for shares is not asked for currencies that another account trades."""
+    found = accounts(tmp_path)
+    for name, symbol in (("us", "AAPL"), ("fx", "EURUSD")):
+        account = found[name]
+        source = live_source(account.loaded.settings, account.symbols)
+        assert [symbols for _, symbols in source.feeds] == [(symbol,)]
+        assert account.recipe(source.intervals_ns).plan().names.symbols == (symbol,)
+
+
+def test_live_needs_a_durable_journal(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"session\.durability: --mode live needs durable"):
+        accounts(tmp_path, {**TWO, "session": {"durability": "relaxed"}})
+    assert accounts(tmp_path, {**TWO, "session": {"durability": "relaxed"}}, "paper")
+
+
+def test_a_recorded_configuration_names_no_venue_and_can_be_read_back(tmp_path: Path) -> None:
+    """J7: the address of a webhook is a secret, and what is recorded instead is no address."""
+    hook = "https://webhooks.traderspost.io/trading/webhook/aaa/bbb"
+    raw = {
+        **TWO,
+        "accounts": {"us": {**TWO["accounts"]["us"], "venue": {"traderspost": {"webhook": hook}}}},
+    }
+    account = accounts(tmp_path, raw)["us"]
+    recipe = account.recipe({"AAPL": 60_000_000_000})
+    start = SessionStart(1, "live", "1", "1", recipe.hash, recipe.as_recorded())
+    assert recorded_recipe(start).hash == recipe.hash
+    assert "aaa" not in str(start.config)
+
+
+def test_an_account_does_not_move_to_another_venue(tmp_path: Path) -> None:
+    account = accounts(tmp_path)["us"]
+    assert account.venue == "alpaca paper"
+    recipe = account.recipe({"AAPL": 60_000_000_000})
+    path, handover = succeeded(account, recipe, recipe.plan())
+    assert handover is None
+    start = SessionStart(
+        1, "live", "1", "1", recipe.hash, recipe.as_recorded(), venue="alpaca live"
+    )
+    with Journal.open(path, today=today) as journal:
+        journal.append(start)
+        journal.commit()
+    with pytest.raises(ConfigError, match="has traded at alpaca live so far, and now its venue"):
+        succeeded(account, recipe, recipe.plan())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"exits": {"stop": 0.1, "resting": True}}, "exits.resting: this venue takes no stop"),
+        ({"entry": {"order": "limit"}}, "entry.order: this venue takes no limit orders"),
+        (
+            {"entry": {"time_in_force": "gtd", "valid_for_s": 60}},
+            "time_in_force: this venue takes no orders 'gtd'",
+        ),
+    ],
+)
+def test_what_a_venue_cannot_do_is_found_before_it_is_tried(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    strategies = {"shares": {**TWO["strategies"]["shares"], **changes}}
+    accounts_ = {"us": TWO["accounts"]["us"]}
+    raw = {**TWO, "strategies": strategies, "accounts": accounts_}
+    plan = accounts(tmp_path, raw)["us"].recipe({"AAPL": 60_000_000_000}).plan()
+    with pytest.raises(ConfigError, match=said):
+        check_abilities(
+            plan, Abilities(kinds=frozenset({"market"}), times_in_force=frozenset({"gtc"}))
+        )
+    check_abilities(plan, Abilities())
+
+
+def test_limits_that_are_missing_are_named(tmp_path: Path) -> None:
+    assert "daily_loss" in accounts(tmp_path)["us"].unlimited
+    limited = {**TWO, "account": {**TWO["account"], "limits": {"daily_loss": 0.02}}}
+    assert "daily_loss" not in accounts(tmp_path, limited)["us"].unlimited
+
+
+def test_a_kill_switch_and_secrets_stand_in_env_beside_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X7: what is written where the secrets are must count, wherever the program is started."""
+    monkeypatch.delenv("POLICY_KILLSWITCH", raising=False)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (tmp_path / ".env").write_text("POLICY_KILLSWITCH=true\nNAME=mine\nONLY_HERE=1\n")
+    (elsewhere / ".env").write_text("NAME=other\n")
+    found = environment(tmp_path)
+    assert killed_by(found)
+    assert found["NAME"] == "mine"
+    assert not killed_by(environment())
+    config = tmp_path / "onefold.yaml"
+    raw = {**TWO, "account": {"cash": "${ONLY_HERE}", "currency": "USD"}}
+    config.write_text(yaml.safe_dump(raw))
+    assert load_settings(config).settings.account.cash == 1
+    (tmp_path / ".env").chmod(0o644)
+    with pytest.raises(ConfigError, match="can be read by others"):
+        check_secrets(tmp_path)
+    (tmp_path / ".env").chmod(0o600)
+    (elsewhere / ".env").chmod(0o600)
+    check_secrets(tmp_path)
