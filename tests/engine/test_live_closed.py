@@ -353,3 +353,64 @@ def test_an_alert_that_cannot_be_told_stops_nothing(tmp_path: Path) -> None:
             assert live.failure is None
 
     run(work())
+
+
+def test_a_cancel_does_not_wait_behind_a_call_that_hangs(tmp_path: Path) -> None:
+    """I7: an order of one strategy hangs; the kill takes the other's bid back meanwhile."""
+    start = START.ts + MINUTE_NS
+    bid = Scripted(side=(FLAT, *[LONG] * 40), price=(90.0,) * 41, start=start)
+    late = Scripted(side=(FLAT, FLAT, *[LONG] * 40), start=start)
+    limit = rules_of(entry={"order": "limit"})
+    plan = Plan(
+        account_of(),
+        (share("ABC"),),
+        (Placement("s0", bid, limit, ("ABC",)), Placement("s1", late, rules_of(), ("ABC",))),
+        (MINUTE_NS,),
+    )
+
+    async def work() -> None:
+        rig = Rig(tmp_path, plan, live=SOON)
+        submit, hangs = rig.twin.submit, asyncio.Event()
+
+        async def may_hang(ticket: object, look: object) -> object:
+            if ticket.kind == "market":  # type: ignore[attr-defined]
+                hangs.set()
+                await asyncio.sleep(3600.0)
+            return await submit(ticket, look)  # type: ignore[arg-type]
+
+        rig.twin.submit = may_hang  # type: ignore[assignment,method-assign]
+        async with rig.running():
+            await ready(rig)
+            await rig.play(bar(0), bar(1))
+            assert len(rig.exchange.working()) == 1
+            happen(rig, 2)
+            await rig.until(hangs.is_set)
+            rig.control.ask(Request("k", "kill", 1, reason="enough"))
+            await rig.until(lambda: not rig.exchange.working())
+
+    run(work())
+
+
+def test_an_order_waits_for_the_cancel_before_it(tmp_path: Path) -> None:
+    """I4: a stop that replaces another one must not work beside it."""
+    exits = {"trail": 0.05, "resting": True}
+
+    async def work() -> None:
+        rig = Rig(tmp_path, plan_of(FLAT, *[LONG] * 40, exits=exits), live=SOON)
+        cancel, beside = rig.twin.cancel, []
+
+        async def slow(client_id: str, symbol: str) -> None:
+            await asyncio.sleep(0.05)
+            await cancel(client_id, symbol)
+
+        rig.twin.cancel = slow  # type: ignore[method-assign]
+        rig.exchange.listen(
+            lambda _: beside.append(sum(o.kind == "stop" for o in rig.exchange.working()))
+        )
+        async with rig.running():
+            await ready(rig)
+            await rig.play(*(bar(n, 100.0 + 2 * n) for n in range(8)))
+            await rig.until(lambda: len(rig.exchange.orders()) > 4)
+        assert max(beside) == 1
+
+    run(work())

@@ -34,6 +34,8 @@ from onefold.domain.venue import OrderReport, PositionReport, Report
 from onefold.engine.blotter import FOREIGN_FEE, Blotter, Placed, refused, unknown
 
 Heard = Fill | OrderNotice | Quarantined | Command | Adoption | Action
+Instruction = Order | Cancel | asyncio.Task[None]
+"""What waits in an instrument's lane: a task is a cancel that has been sent already."""
 S_PER_NS = 1e-9
 OPERATOR = "engine"
 """Who gives the commands that nobody gave."""
@@ -101,13 +103,12 @@ class Desk:
         self._is_closed = is_closed
         self._now = now
         self._rules = rules
-        self._lanes: dict[str, asyncio.Queue[Order | Cancel]] = {}
+        self._lanes: dict[str, asyncio.Queue[Instruction]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asked: set[int] = set()
         self._missing: set[int] = set()
         self._under_way: set[int] = set()
         self._being_cancelled: set[int] = set()
-        self._urgent: set[asyncio.Task[None]] = set()
         self._wanted = asyncio.Event()
         self.compared = asyncio.Event()
         self._keeps_alive = rules.dead_man_s > 0 and venue.abilities.dead_man
@@ -149,28 +150,28 @@ class Desk:
         if self._keeps_alive and disarm:
             with contextlib.suppress(VenueError):
                 await self._venue.arm(0)
-        tasks = [*self._tasks, *self._urgent]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def take(self, instructions: Iterable[Order | Cancel]) -> None:
         """Send instructions: in their order for each instrument, and instruments side by side.
 
-        What an operator orders, and cancels of orders that the venue has acknowledged, wait behind
-        nothing: a call that hangs must not hold them back.
+        The cancel of an order that the venue has acknowledged waits behind nothing, since a call
+        that hangs must not hold it back; what comes after it waits for it all the same.
         """
         for instruction in instructions:
-            if self._is_urgent(instruction):
-                self._urgent.add(asyncio.ensure_future(self._send(instruction)))
-                continue
             lane = self._lanes.get(instruction.instrument)
             if lane is None:
                 lane = self._lanes[instruction.instrument] = asyncio.Queue()
                 self._spawn(self._work(lane))
             if isinstance(instruction, Order):
                 self._under_way.add(instruction.id)
-            lane.put_nowait(instruction)
+                lane.put_nowait(instruction)
+            elif self._blotter.placed(instruction.order).state == "working":
+                lane.put_nowait(self._spawn(self._cancel(instruction)))
+            else:
+                lane.put_nowait(instruction)
 
     def left(self) -> list[str]:
         """Return the entries that may still fill, by our names for them."""
@@ -187,25 +188,13 @@ class Desk:
 
     async def finished(self) -> None:
         """Wait until everything that was taken has been sent or refused."""
-        self._urgent = {task for task in self._urgent if not task.done()}
-        await asyncio.gather(*(lane.join() for lane in self._lanes.values()), *self._urgent)
+        await asyncio.gather(*(lane.join() for lane in self._lanes.values()))
 
-    def _is_urgent(self, instruction: Order | Cancel) -> bool:
-        if isinstance(instruction, Order):
-            return instruction.purpose == "command"
-        return self._blotter.placed(instruction.order).state == "working"
-
-    async def _send(self, instruction: Order | Cancel) -> None:
-        if isinstance(instruction, Order):
-            self._under_way.add(instruction.id)
-            await self._submit(instruction)
-        else:
-            await self._cancel(instruction)
-
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def _spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do work that never ends; where it fails for a reason nobody foresaw, halt, and go on."""
@@ -228,7 +217,7 @@ class Desk:
 
     # -- sending ----------------------------------------------------------------------------------
 
-    async def _work(self, lane: asyncio.Queue[Order | Cancel]) -> None:
+    async def _work(self, lane: asyncio.Queue[Instruction]) -> None:
         """Send one instrument's instructions in order; cancels that stand together at once."""
         while True:
             batch = [await lane.get()]
@@ -238,6 +227,9 @@ class Desk:
             for instruction in batch:
                 if isinstance(instruction, Cancel):
                     cancels.append(instruction)
+                    continue
+                if isinstance(instruction, asyncio.Task):
+                    await asyncio.wait([instruction])
                     continue
                 await self._cancel_all(cancels)
                 cancels = []
