@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from onefold.domain.errors import ConfigError
 from onefold.domain.instruments import Kind, instrument
-from onefold.domain.records import Adoption, Fill, Order, OrderNotice, Quarantined
+from onefold.domain.records import Adoption, Fill, Handover, Order, OrderNotice, Quarantined
 from onefold.domain.venue import Abilities, OrderReport, Report, TradeReport
 from onefold.engine.blotter import KEPT_NS, NAME_MAX, Blotter, base36
 from support import share
@@ -65,6 +66,34 @@ def test_names_are_for_ever_and_short() -> None:
     assert len(longest) <= NAME_MAX
     with pytest.raises(ConfigError, match="too long"):
         Blotter("a" * 40, BORN, [share("ABC")]).client_id(1)
+
+
+NOTHING: dict[str, Any] = {
+    "ts": BORN,
+    "journal": "before",
+    "end_seq": 1,
+    "end_hash": "",
+    "account": {"fills": 1},
+    "currencies": {},
+    "instruments": {},
+    "strategies": {},
+    "sleeves": {},
+}
+"""What a handover says besides the blotter's memory."""
+
+
+def test_a_trade_that_an_earlier_journal_knew_is_nothing_new() -> None:
+    """ADR 9: some venues tell all trades of the day again, of orders that are long over too."""
+    before = blotter_of(order())
+    told = trade(before, 1, 10)
+    for record in before.heard(told, BORN + 1):
+        before.remember(record)
+    heir = blotter_of()
+    heir.remember(Handover(**NOTHING, **before.left_over()))
+    assert heir.known(told.client_id) is None
+    assert heir.heard(told, BORN + 2) == []
+    other = heir.heard(trade(before, 2, 1), BORN + 2)
+    assert [record.reason for record in other] == ["settled_long_ago"]
 
 
 @given(

@@ -280,7 +280,7 @@ def test_an_error_that_nobody_foresaw_does_not_block_an_instrument(tmp_path: Pat
 
 
 def test_a_flatten_that_was_refused_is_ordered_again(tmp_path: Path) -> None:
-    quick = dataclasses.replace(SOON, flatten_s=0.05)
+    quick = dataclasses.replace(SOON, check_s=0.05)
 
     async def work() -> None:
         rig = Rig(tmp_path, plan_of(FLAT, *[LONG] * 40), live=quick)

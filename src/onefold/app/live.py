@@ -263,6 +263,7 @@ async def _opened(
         venue = venue_of(
             account, {i.symbol: i for i in plan.instruments if i.symbol in plan.traded}
         )
+        check_abilities(plan, venue.abilities)
         stack.push_async_callback(venue.close)
         await venue.open()
     for feed, _ in source.feeds:
@@ -352,7 +353,6 @@ class _Builder:
         blotter = blotter_of(self._account.name, self._start, self._handover, plan)
         self._estate = Estate(blotter)
         self._watchers.append(self._estate.remember)
-        check_abilities(plan, venue.abilities)
         outgoing = Outgoing()
         if venue.abilities.confirms:
             live = self._live(self._session(outgoing, answers_are_inputs=True))

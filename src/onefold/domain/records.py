@@ -258,7 +258,8 @@ class Handover(Record, frozen=True, tag="handover", omit_defaults=True, gc=False
     `strategy/symbol`. `trades` are the venue's ids of the trades booked last (symbol, id, time),
     `payments` those of payments with their times, `parts` units beyond whole lots, `rates` those
     of the new configuration that differ, `agreed_ts` when books and venue last agreed, `requests`
-    what people asked for last.
+    what people asked for last, `flattening` what they ordered to be flat (strategy, symbol; empty
+    for all).
     """
 
     ts: int
@@ -279,6 +280,7 @@ class Handover(Record, frozen=True, tag="handover", omit_defaults=True, gc=False
     rates: dict[str, float] = {}
     mandates: list[Mandate] = []
     requests: list[str] = []
+    flattening: list[tuple[str, str]] = []
 
 
 AnyRecord = (

@@ -94,9 +94,9 @@ class Blotter:
     `account` and `born_ts` (the time of the journal's first record) name its orders for ever: the
     order's number in the journal is the rest of the name, so a restart cannot mint a second one.
     `shared` are the symbols in which several strategies hold positions of their own, `currencies`
-    those of the books besides the instruments'. What has been
-    over for a day when books and venue agree is forgotten: if the venue tells of it once more, it
-    speaks of an order that has long been settled, and that halts the account.
+    those of the books besides the instruments'. What has been over for a day when books and venue
+    agree is forgotten: if the venue tells something new of it, it speaks of an order that has long
+    been settled, and that halts the account.
     """
 
     def __init__(
@@ -302,6 +302,8 @@ class Blotter:
 
     def _stranger(self, report: Report, now_ts: int) -> list[Made]:
         """Return what a report makes of an order not remembered: ours of long ago, or foreign."""
+        if isinstance(report, TradeReport) and self._is_counted(report):
+            return []  # of an order that was over before a handover
         is_ours = report.client_id.startswith(self._prefix)
         if is_ours and isinstance(report, OrderReport) and report.status != "working":
             return []
@@ -310,7 +312,7 @@ class Blotter:
 
     def _traded(self, placed: Placed, report: TradeReport, now_ts: int) -> list[Made]:
         order = placed.order
-        if (report.symbol, report.trade_id) in self._trades:
+        if self._is_counted(report):
             return []
         lots, rest = divmod(report.qty, self._lots[report.symbol])
         if rest or lots <= 0 or report.side != order.side or not report.price.is_finite():
@@ -337,6 +339,9 @@ class Blotter:
             detail = f"a fee of {report.fee} {report.fee_currency}"
             return [fill, _refused(report, now_ts, FOREIGN_FEE, detail)]
         return [fill]
+
+    def _is_counted(self, report: TradeReport) -> bool:
+        return (report.symbol, report.trade_id) in self._trades
 
     def paid(self, report: PaymentReport, now_ts: int) -> list[Action | Quarantined]:
         """Return the record that a payment makes: none when it is known, or from before us.

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from onefold.domain.errors import ConfigError, VenueRefused, did_you_mean
-from onefold.domain.records import Command, Order
+from onefold.domain.records import Command, Handover, Order
 from onefold.domain.words import CommandKind
 from onefold.journal.files import write_atomic
 
@@ -67,6 +67,23 @@ class Scope(NamedTuple):
 
 
 EVERYTHING = Scope("", "")
+
+
+class Flattening:
+    """The scopes that people ordered to be flat: until they are, or somebody resumes."""
+
+    def __init__(self) -> None:
+        self.scopes: set[Scope] = set()
+
+    def remember(self, record: object) -> None:
+        """Take over what a record says."""
+        if isinstance(record, Handover):
+            self.scopes.update(Scope(*names) for names in record.flattening)
+        elif isinstance(record, Command) and record.command == "flatten":
+            self.scopes.add(Scope(record.strategy, record.instrument))
+        elif isinstance(record, Command) and record.command == "resume":
+            resumed = Scope(record.strategy, record.instrument)
+            self.scopes = {scope for scope in self.scopes if not resumed.covers(*scope)}
 
 
 def scope_of(file_name: str) -> Scope | None:

@@ -109,10 +109,11 @@ class Desk:
         self._missing: set[int] = set()
         self._under_way: set[int] = set()
         self._being_cancelled: set[int] = set()
+        self._puzzling: set[int] = set()
         self._wanted = asyncio.Event()
         self.compared = asyncio.Event()
         self._keeps_alive = rules.dead_man_s > 0 and venue.abilities.dead_man
-        self._stopping = False
+        self._closing = self._stopping = False
         self._told_skew = False
         self._payments_due = 0.0
         self._payments_trouble = ""
@@ -138,7 +139,11 @@ class Desk:
             if placed.state in {"sent", "unknown"}:
                 self._ask(placed)
             elif placed.cancelling:
-                self._cancel_again(placed)
+                self._spawn(self._cancel_again(placed))
+
+    def close(self) -> None:
+        """Open trading no more, whatever is compared from now on: the session is about to end."""
+        self._closing = True
 
     async def stop(self, *, disarm: bool = True) -> None:
         """End all work; what was under way at the venue is asked for at the next start.
@@ -284,17 +289,16 @@ class Desk:
             if not self._venue.abilities.confirms:
                 self._halt(f"the cancel of {placed.client_id} has not been taken: {error}")
                 return
-            if not isinstance(error, VenueError):
-                self._halt(f"{type(error).__name__}: {error}", cancel.instrument)
+            self._puzzle(placed, error)
             self._ask(placed)
         finally:
             self._being_cancelled.discard(cancel.order)
 
-    def _cancel_again(self, placed: Placed) -> None:
+    async def _cancel_again(self, placed: Placed) -> None:
         """Cancel an order once more that works although its cancel is recorded."""
         order = placed.order
-        if placed.is_open and order.id not in self._being_cancelled:
-            self._spawn(self._cancel(Cancel(order.id, self._now(), order.instrument)))
+        if order.id not in self._being_cancelled:
+            await self._cancel(Cancel(order.id, self._now(), order.instrument))
 
     # -- hearing ----------------------------------------------------------------------------------
 
@@ -365,37 +369,46 @@ class Desk:
             self._spawn(self._find(placed))
 
     async def _find(self, placed: Placed) -> None:
+        """Ask until an order is over, or works and may go on; one to be cancelled may not."""
         order, delay, missing_since = placed.order, self._rules.retry_s, 0
-        while placed.is_open:
-            try:
-                report = await self._venue.find(placed.client_id, order.instrument)
-            except Exception as error:  # noqa: BLE001 - it must be asked for until it is known
-                missing_since = 0  # no answer is not the answer that there is no such order
-                if not isinstance(error, VenueError):
-                    self._halt(f"{type(error).__name__}: {error}", order.instrument)
-            else:
-                if report is not None:
-                    self._hear(report)
-                    if not (placed.cancelling and placed.is_open):
-                        break
-                    self._missing.discard(order.id)
-                    await self._cancelled_again(placed)
-                    await asyncio.sleep(delay)
-                    delay = min(2 * delay, self._rules.retry_max_s)
-                    continue
-                missing_since = missing_since or self._now()
-                late = (self._now() - missing_since) * S_PER_NS > self._rules.unknown_s
-                if late and order.id not in self._missing:
-                    self._missing.add(order.id)
-                    self._halt(f"order {placed.client_id} is not to be found", order.instrument)
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, self._rules.retry_max_s)
-        self._asked.discard(order.id)
-        self._missing.discard(order.id)
+        try:
+            while placed.is_open:
+                try:
+                    report = await self._venue.find(placed.client_id, order.instrument)
+                except Exception as error:  # noqa: BLE001 - it must be asked for until it is known
+                    missing_since = 0  # no answer is not the answer that there is no such order
+                    self._puzzle(placed, error)
+                else:
+                    if report is None:
+                        missing_since = missing_since or self._now()
+                        self._miss(placed, missing_since)
+                    else:
+                        missing_since = 0
+                        self._missing.discard(order.id)
+                        self._hear(report)
+                        if not placed.cancelling:
+                            break
+                        await self._cancel_again(placed)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, self._rules.retry_max_s)
+        finally:
+            for orders in (self._asked, self._missing, self._puzzling):
+                orders.discard(order.id)
 
-    async def _cancelled_again(self, placed: Placed) -> None:
-        with contextlib.suppress(VenueError):
-            await self._venue.cancel(placed.client_id, placed.order.instrument)
+    def _miss(self, placed: Placed, since: int) -> None:
+        """Halt the instrument of an order that has not been found for too long."""
+        order = placed.order
+        late = (self._now() - since) * S_PER_NS > self._rules.unknown_s
+        if late and order.id not in self._missing:
+            self._missing.add(order.id)
+            self._halt(f"order {placed.client_id} is not to be found", order.instrument)
+
+    def _puzzle(self, placed: Placed, error: Exception) -> None:
+        """Halt the instrument of an order, once, where asking fails for a reason nobody foresaw."""
+        order = placed.order
+        if not isinstance(error, VenueError) and order.id not in self._puzzling:
+            self._puzzling.add(order.id)
+            self._halt(f"{type(error).__name__}: {error}", order.instrument)
 
     async def settle(self, strategy: str, instrument: str, operator: str) -> None:
         """Let go of the orders that were not to be found: a person says that they never came.
@@ -437,7 +450,8 @@ class Desk:
         """Compare orders, trades and positions with the venue's; return the differences.
 
         What differs is looked at again a few times, because news may be under way. Agreement opens
-        trading again when only the connection had closed it; a difference halts the account.
+        trading again when only the connection had closed it, and the session does not end; a
+        difference halts the account.
         """
         found: list[str] = []
         for attempt in range(self._rules.tries):
@@ -450,7 +464,7 @@ class Desk:
                 return [self.trouble]
             if not found:
                 self.compared.set()
-                if self.trouble or self._is_closed():
+                if (self.trouble or self._is_closed()) and not self._closing:
                     self.trouble = ""
                     self._command("reconciled", "orders, trades and positions agree")
                 return []
@@ -474,7 +488,7 @@ class Desk:
             if placed.client_id in working:
                 self._hear(working[placed.client_id])
                 if placed.cancelling and placed.order.id not in self._asked:
-                    self._cancel_again(placed)
+                    self._spawn(self._cancel_again(placed))
             elif placed.order.id not in self._under_way:
                 self._ask(placed)
         await self._book_payments()

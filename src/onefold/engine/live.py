@@ -27,6 +27,7 @@ from onefold.engine.control import (
     EVERYTHING,
     STOP,
     Control,
+    Flattening,
     Request,
     Scope,
     command_of,
@@ -47,8 +48,8 @@ class LiveRules:
     """How a live session keeps time; all in seconds but `late_bars`, which is in bar intervals.
 
     `on_stop` says what becomes of entries that still work when the session ends in good order.
-    Bars wait `compare_s` for the first comparison with the venue. What is to be flattened and was
-    refused is tried again every `flatten_s`.
+    Bars wait `compare_s` for the first comparison with the venue. Every `check_s` it is seen to it
+    that what was to be flattened and was refused is tried again, and that silent feeds are told of.
     """
 
     late_bars: float = 2.0
@@ -57,7 +58,7 @@ class LiveRules:
     reconnect_max_s: float = 30.0
     stop_s: float = 10.0
     compare_s: float = 30.0
-    flatten_s: float = 5.0
+    check_s: float = 5.0
     on_stop: Literal["cancel", "keep"] = "cancel"
 
 
@@ -92,7 +93,7 @@ class Live:
         self._rules = rules
         self._facts = dict(facts)
         self._warm_up_bars, self._alert = warm_up_bars, alert
-        self._flattening: set[Scope] = set()
+        self._flattening = Flattening()
         self._silent: set[str] = set()
         self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,8 +117,9 @@ class Live:
 
     def remember(self, record: object) -> None:
         """Take over what a record of the journal says, as it is read again or written."""
-        if isinstance(record, Command):
-            self._remember_command(record)
+        self._flattening.remember(record)
+        if isinstance(record, Command) and record.id:
+            self._carried_out.add(record.id)
         elif isinstance(record, Bar):
             self._last_bar[record.instrument] = self._given[record.instrument] = record.ts
             self._counts["bars"] += 1
@@ -127,15 +129,6 @@ class Live:
         elif isinstance(record, Handover):
             self._carried_out.update(record.requests)
             self._known_to = {s: int(row["ts"] or 0) for s, row in record.instruments.items()}
-
-    def _remember_command(self, command: Command) -> None:
-        if command.id:
-            self._carried_out.add(command.id)
-        scope = Scope(command.strategy, command.instrument)
-        if command.command == "flatten":
-            self._flattening.add(scope)
-        elif command.command == "resume":
-            self._flattening = {s for s in self._flattening if not scope.covers(*s)}
 
     def held(self) -> dict[str, Held]:
         """Return what the books say of every symbol."""
@@ -158,6 +151,8 @@ class Live:
         account = self.session.state.account
         if order.purpose != "entry":
             return
+        if self._stopping.is_set():
+            raise VenueRefused("the session is stopping")
         if self.is_closed() or account["reduce_only"][0]:
             raise VenueRefused("the account was closed for new risk before this entry left")
         age = (self._now() - order.ts) / self._intervals[order.instrument]
@@ -245,7 +240,8 @@ class Live:
             orders = self._outgoing.take()
             self._counts["orders"] += sum(isinstance(order, Order) for order in orders)
             self.desk.take(orders)
-            if self.is_closed() and not self.desk.trouble:  # a trade that fits no order did that
+            lost = self.is_closed() and not self._stopping.is_set()
+            if lost and not self.desk.trouble:  # a trade that fits no order did that
                 self.desk.want()
         for record in records:
             if isinstance(record, Command):
@@ -368,7 +364,7 @@ class Live:
     async def _watch_feeds(self) -> None:
         """Notice a feed that is connected and says nothing, while its market is open."""
         while not self._stopping.is_set():
-            await asyncio.sleep(self._rules.flatten_s)
+            await asyncio.sleep(self._rules.check_s)
             now = self._now()
             for one in self.session.names.instruments:
                 symbol, last = one.symbol, self._last_bar.get(one.symbol, 0)
@@ -381,13 +377,13 @@ class Live:
                     self._tell(f"no bar of {symbol} for {bars:.0f} bars")
 
     async def _flatten_again(self) -> None:
-        """Order again what was to be flattened and is not, as long as nobody resumes."""
+        """Order again what was to be flat and is not, as long as it is killed."""
         while not self._stopping.is_set():
-            await asyncio.sleep(self._rules.flatten_s)
-            for scope in sorted(self._flattening):
+            await asyncio.sleep(self._rules.check_s)
+            for scope in sorted(self._flattening.scopes):
                 held, leaving = self._positions_in(scope)
-                if not held:
-                    self._flattening.discard(scope)
+                if not held or not self._is_killed(scope):
+                    self._flattening.scopes.discard(scope)
                 elif not leaving:
                     self.hand_in(self._own_command("flatten", "not flat yet", scope))
 
@@ -503,6 +499,7 @@ class Live:
         self._tell("stopping")
         try:
             if self.failure is None and not serving.done() and self.desk is not None:
+                self.desk.close()
                 if self._rules.on_stop == "cancel" and self.desk.confirms:
                     self.hand_in(self._own_command("unreconciled", "stopping"))
                 with contextlib.suppress(TimeoutError):
@@ -536,6 +533,11 @@ class Live:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat.most_s):
                     await self._ticked.wait()
+
+    def _is_killed(self, scope: Scope) -> bool:
+        killed = {scope.strategy, scope.instrument, f"{scope.strategy}/{scope.instrument}"}
+        everything = bool(self.session.state.account["killed"][0])
+        return everything or not killed.isdisjoint(self._killed_scopes())
 
     def _killed_scopes(self) -> list[str]:
         """Return what is stopped below the whole account: strategy, instrument, or one of both."""

@@ -19,6 +19,7 @@ import msgspec
 from onefold.domain.errors import ConfigError, ReplayMismatch
 from onefold.domain.records import Command, Handover, Mandate, Record, SessionStart
 from onefold.engine.blotter import Blotter
+from onefold.engine.control import Flattening
 from onefold.engine.replay import replaying
 from onefold.engine.session import Session
 from onefold.fold.handover import carried, check, parts_of
@@ -84,10 +85,12 @@ class Estate:
         self._blotter = blotter
         self._requests: deque[str] = deque(maxlen=REQUESTS_KEPT)
         self._mandates: list[Mandate] = []
+        self._flattening = Flattening()
 
     def remember(self, record: Record) -> None:
         """Take over what a record says."""
         self._blotter.remember(record)
+        self._flattening.remember(record)
         if isinstance(record, Command) and record.id:
             self._requests.append(record.id)
         elif isinstance(record, Mandate):
@@ -108,6 +111,7 @@ class Estate:
             orders=carried(session.state, orders),
             mandates=self._mandates,
             requests=list(self._requests),
+            flattening=sorted(self._flattening.scopes),
             **parts_of(session.state, session.names),
             **self._blotter.left_over(),
         )
