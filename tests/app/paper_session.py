@@ -24,7 +24,8 @@ data:
 strategies:
   trend: {{ kind: crossover, params: {{ fast: 3, slow: 6 }} }}
   dips: {{ kind: mean_reversion }}
-session: {{ pace: {{ seconds_per_bar: {seconds_per_bar} }} }}
+session: {{ pace: {{ seconds_per_bar: {seconds_per_bar} }}, heartbeat_s: 0.2 }}
+paths: {{ heartbeats: beats }}
 """
 COMMAND = [sys.executable, "-c", "from onefold.app.main import main; main()"]
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from onefold.app.settings import load_settings
@@ -60,6 +61,15 @@ def test_status_tells_what_the_heartbeat_says(session: PaperSession, capsys: Cap
     assert again["inputs"] > state["inputs"]
     assert again["last_bars"]["BTCUSD"] > state["last_bars"]["BTCUSD"]
     assert "account paper: running" in onefold(capsys, "status").out
+
+
+def test_the_heartbeat_comes_as_often_as_it_is_set_and_has_a_copy(session: PaperSession) -> None:
+    copy = session.folder / "beats" / "paper.json"
+    first = copy.stat().st_ino
+    session.wait(lambda _: copy.stat().st_ino != first, timeout_s=5.0)
+    copied, totals = msgspec.json.decode(copy.read_bytes()), session.beat()["totals"]
+    assert copied["pid"] == session.beat()["pid"]
+    assert sorted(totals) == ["fees", "income", "pnl", "pnl_today", "realised"]
 
 
 def test_every_field_of_the_heartbeat_is_documented(session: PaperSession) -> None:

@@ -405,7 +405,7 @@ class _Builder:
             session,
             source.feeds,
             Control(account.folder),
-            Heartbeat(account.folder / NAME),
+            self._heartbeat(),
             now=source.now,
             rules=LiveRules(
                 late_bars=1e18 if source.is_recorded else self._plan.account.limits.freshness_bars,
@@ -425,6 +425,16 @@ class _Builder:
         self._watchers.append(live.remember)
         session.resume()
         return live
+
+    def _heartbeat(self) -> Heartbeat:
+        account = self._account
+        settings = account.loaded.settings
+        copies = settings.paths.heartbeats
+        return Heartbeat(
+            account.folder / NAME,
+            copy=copies and account.loaded.resolve(copies) / f"{account.name}.json",
+            least_s=settings.session.heartbeat_s,
+        )
 
     def _warm_up_bars(self) -> dict[str, int]:
         """Return how many bars the features of each instrument need before they are known."""

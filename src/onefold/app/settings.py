@@ -35,6 +35,7 @@ from onefold.domain.bounds import NUMBER_MAX, SECONDS_MAX
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import CATALOG, Instrument
 from onefold.domain.rules import AccountRules, Rule, StrategyRules
+from onefold.engine.heartbeat import HEARTBEAT_S_MAX
 
 PREFIX = "ONEFOLD_"
 OTHER_VARIABLES = (
@@ -188,6 +189,12 @@ class SessionSettings(Rule):
         description="durable syncs every commit; relaxed writes 512 records at once.",
     )
     segment_mb: float = Field(10.0, gt=0, le=4_000, description="Size of a journal segment.")
+    heartbeat_s: float = Field(
+        1.0,
+        ge=0.1,
+        le=HEARTBEAT_S_MAX,
+        description="Shortest time between two heartbeats in seconds; the longest is 30.",
+    )
 
 
 class PathSettings(Rule):
@@ -195,6 +202,9 @@ class PathSettings(Rule):
 
     runs: Path = Field(Path("runs"), description="Folder of the backtests' folders.")
     journal: Path = Field(Path("journal"), description="Folder of the sessions' journals.")
+    heartbeats: Path | None = Field(
+        None, description="Folder for copies of the heartbeats, ACCOUNT.json, for whoever watches."
+    )
 
 
 class Settings(Rule):
@@ -454,10 +464,10 @@ class Loaded(NamedTuple):
         for entry, key in (
             *((entry, "path") for entry in written["data"].values()),
             *((entry, "file") for entry in (*written["strategies"].values(), *own_gates)),
+            *((written["paths"], key) for key in written["paths"]),
         ):
             if entry.get(key) is not None:
                 entry[key] = self._absolute(entry[key])
-        written["paths"] = {key: self._absolute(path) for key, path in written["paths"].items()}
         return written
 
     def _absolute(self, path: str) -> str:

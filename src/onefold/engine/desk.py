@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
-from typing import NamedTuple
 
 from onefold.domain.errors import ConfigError, VenueError, VenueUncertain
 from onefold.domain.ports import LiveVenue
@@ -32,6 +31,7 @@ from onefold.domain.records import (
 )
 from onefold.domain.venue import OrderReport, PositionReport, Report
 from onefold.engine.blotter import FOREIGN_FEE, Blotter, Placed, refused, unknown
+from onefold.engine.standing import Held
 
 Heard = Fill | OrderNotice | Quarantined | Command | Adoption | Action
 Instruction = Order | Cancel | asyncio.Task[None]
@@ -39,13 +39,6 @@ Instruction = Order | Cancel | asyncio.Task[None]
 S_PER_NS = 1e-9
 OPERATOR = "engine"
 """Who gives the commands that nobody gave."""
-
-
-class Held(NamedTuple):
-    """What the session's books say of an instrument: lots, and the last price."""
-
-    lots: int
-    mark: float
 
 
 @dataclass(frozen=True)

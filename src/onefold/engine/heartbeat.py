@@ -17,21 +17,36 @@ from typing import Any
 import msgspec
 
 NAME = "heartbeat.json"
+HEARTBEAT_S_MAX = 30.0
+"""Longest time between two beats of a session that lives."""
 
 
 class Heartbeat:
-    """Writes `heartbeat.json`; `least_s` and `most_s` bound the time between two beats."""
+    """Writes `heartbeat.json`; `least_s` and `most_s` bound the time between two beats.
 
-    def __init__(self, path: Path, *, least_s: float = 1.0, most_s: float = 30.0) -> None:
-        self.path = path
+    `copy` is another file that is written as well.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        copy: Path | None = None,
+        least_s: float = 1.0,
+        most_s: float = HEARTBEAT_S_MAX,
+    ) -> None:
+        self._paths = [path] if copy is None else [path, copy]
         self.least_s, self.most_s = least_s, most_s
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
     def beat(self, content: dict[str, Any]) -> None:
         """Replace the file. A disk that is full must not stop trading, so failure is let pass."""
-        with contextlib.suppress(OSError):
-            self._temporary.write_bytes(msgspec.json.encode(content))
-            self._temporary.replace(self.path)
+        encoded = msgspec.json.encode(content)
+        for path in self._paths:
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            with contextlib.suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(encoded)
+                temporary.replace(path)
 
 
 def read_heartbeat(folder: Path) -> dict[str, Any] | None:

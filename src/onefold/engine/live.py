@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 
 from onefold.domain.calendars import seconds_to_close_at
 from onefold.domain.errors import ConfigError, DataError, OnefoldError, VenueError, VenueRefused
 from onefold.domain.ports import LiveFeed
 from onefold.domain.records import Bar, Command, Handover, Order, Quarantined
+from onefold.engine import standing
 from onefold.engine.control import (
     ADOPT,
     EVERYTHING,
@@ -32,9 +32,10 @@ from onefold.engine.control import (
     Scope,
     command_of,
 )
-from onefold.engine.desk import OPERATOR, Desk, Held
+from onefold.engine.desk import OPERATOR, Desk
 from onefold.engine.heartbeat import Heartbeat
 from onefold.engine.session import Input, Outgoing, Session
+from onefold.engine.standing import Held
 
 KILLED_BY_US = ("kill", OPERATOR)
 SILENT_BARS = 2
@@ -132,12 +133,7 @@ class Live:
 
     def held(self) -> dict[str, Held]:
         """Return what the books say of every symbol."""
-        rows = self.session.state.instruments
-        both = zip(rows["qty"].tolist(), rows["mark"].tolist(), strict=True)
-        return {
-            symbol: Held(lots, mark)
-            for symbol, (lots, mark) in zip(self.session.names.symbols, both, strict=True)
-        }
+        return standing.held(self.session)
 
     def is_closed(self) -> bool:
         """Return whether the account may take no new risk, since it is not reconciled."""
@@ -381,20 +377,11 @@ class Live:
         while not self._stopping.is_set():
             await asyncio.sleep(self._rules.check_s)
             for scope in sorted(self._flattening.scopes):
-                held, leaving = self._positions_in(scope)
-                if not held or not self._is_killed(scope):
+                held, leaving = standing.positions_in(self.session, scope)
+                if not held or not standing.is_killed(self.session, scope):
                     self._flattening.scopes.discard(scope)
                 elif not leaving:
                     self.hand_in(self._own_command("flatten", "not flat yet", scope))
-
-    def _positions_in(self, scope: Scope) -> tuple[bool, bool]:
-        """Return whether a scope holds anything, and whether all of it is being left."""
-        names, held, leaving = self.session.names, False, True
-        for n, (qty, exiting) in enumerate(self.session.state.sleeves[["qty", "exiting"]].tolist()):
-            s, i = divmod(n, len(names.symbols))
-            if qty and scope.covers(names.strategies[s], names.symbols[i]):
-                held, leaving = True, leaving and bool(exiting)
-        return held, leaving
 
     async def _tried(self, request: Request) -> str:
         """Carry a request out; one that nobody foresaw is refused, and ends nothing."""
@@ -534,21 +521,6 @@ class Live:
                 async with asyncio.timeout(self._heartbeat.most_s):
                     await self._ticked.wait()
 
-    def _is_killed(self, scope: Scope) -> bool:
-        killed = {scope.strategy, scope.instrument, f"{scope.strategy}/{scope.instrument}"}
-        everything = bool(self.session.state.account["killed"][0])
-        return everything or not killed.isdisjoint(self._killed_scopes())
-
-    def _killed_scopes(self) -> list[str]:
-        """Return what is stopped below the whole account: strategy, instrument, or one of both."""
-        state, names = self.session.state, self.session.names
-        sleeves = state.sleeves["killed"].reshape(len(names.strategies), len(names.symbols))
-        return [
-            *(n for n, on in zip(names.strategies, state.strategies["killed"], strict=True) if on),
-            *(s for s, on in zip(names.symbols, state.instruments["killed"], strict=True) if on),
-            *(f"{names.strategies[n]}/{names.symbols[i]}" for n, i in np.argwhere(sleeves)),
-        ]
-
     def status(self) -> dict[str, Any]:
         """Return what the session is doing, as plain values."""
         account, names = self.session.state.account[0], self.session.names
@@ -562,10 +534,11 @@ class Live:
             "decisions": int(account["decisions"]),
             "sends": self.desk.sends if self.desk is not None else 0,
             "equity": float(account["equity"]),
+            "totals": standing.totals(self.session),
             "open_orders": int(account["open_orders"]),
             "positions": {s: q for s, q in zip(names.symbols, quantities, strict=True) if q},
             "killed": bool(account["killed"]),
-            "killed_scopes": self._killed_scopes(),
+            "killed_scopes": standing.killed_scopes(self.session),
             "reduce_only": bool(account["reduce_only"]),
             "reconciled": bool(account["reconciled"]),
             "trouble": self.desk.trouble if self.desk is not None else "",
