@@ -219,6 +219,10 @@ class World:
             if qty * Decimal(str(instrument.lot)) != units and rig.live._queue.empty():
                 self.breach(f"I2: {instrument.symbol}: the books have {qty} lots, told are {units}")
         self._check_worst_case(rig)
+        sleeves = rig.live.session.state.sleeves["qty"].reshape(len(self.plan.placements), -1)
+        for placement, held in zip(self.plan.placements, sleeves.tolist(), strict=True):
+            if max(map(abs, held)) > 2 * placement.rules.sizing.lots:  # two exits may cross once
+                self.breach(f"I4: {placement.name} holds {held} lots")
 
     def _check_worst_case(self, rig: Trader) -> None:
         for order in self.exchange.working():

@@ -187,11 +187,11 @@ def test_a_signal_that_turns_replaces_resting_exits_by_a_market_order() -> None:
 def test_the_kill_switch_takes_no_protection_away() -> None:
     """X7: what protects a position works on, and is renewed; nothing else is sent."""
     desk = holding(10, exits={"stop": 0.02, "take": 0.03, "resting": True})
-    stop, _ = desk.orders
+    stop, take = desk.orders
     desk.tell(Command(at(1), "kill"))
     assert desk.sent == []
     desk.fill(stop, 98.0, qty=4)  # touched: the venue fills the rest at the market
-    assert desk.sent == []
+    assert (desk.cancels, desk.orders) == ([take.id], [])
     desk = holding(10, exits={"trail": 0.02, "resting": True})
     desk.tell(Command(at(1), "kill"))
     desk.tell(bar(1, 104.0, high=105.0))
@@ -282,6 +282,52 @@ def test_a_position_that_grew_while_its_exit_worked_is_not_trapped() -> None:
     assert (decision.qty, decision.blocked) == (10, [])
     desk.fill(0, 50.0)
     assert (desk.sleeve("qty"), desk.account("equity")) == (0, 100_000.0)
+
+
+def test_what_two_exits_opened_is_left_at_once() -> None:
+    """I4: the stop fills in part, and the target whole before its cancel has come.
+
+    The position is short then, which nobody wanted; the rest of the stop would only enlarge it.
+    """
+    desk = holding(10, exits={"stop": 0.02, "take": 0.03, "resting": True})
+    stop, take = desk.orders
+    desk.fill(stop, 98.0, qty=5)
+    assert desk.cancels == [take.id]
+    desk.fill(take, 103.0)
+    assert (desk.sleeve("qty"), desk.sleeve("target")) == (-5, 0)
+    assert desk.cancels == [stop.id]
+    (back,) = desk.orders
+    assert (back.purpose, back.order_kind, back.side, back.qty) == ("signal", "market", 1, 5)
+    desk.fill(stop, 97.0, qty=5)  # it was not cancelled in time either
+    assert (desk.sleeve("qty"), desk.cancels) == (-10, [back.id])
+    (again,) = desk.orders
+    assert (again.side, again.qty) == (1, 10)
+    desk.gone(back)
+    desk.fill(again, 97.0)
+    assert (desk.sleeve("qty"), desk.sleeve("exiting")) == (0, 0)
+    desk.tell(bar(2))
+    assert desk.signal(2, LONG)[0].blocked == []
+
+
+def test_an_exit_that_fills_after_the_position_is_gone_opens_nothing() -> None:
+    """I4: a target filled while the market order that was to replace it was on its way.
+
+    The entry to the other side is withdrawn too: it was sized for a position that is flat.
+    """
+    desk = holding(10, exits={"stop": 0.02, "take": 0.03, "resting": True})
+    _, take = desk.orders
+    desk.tell(bar(1))
+    desk.signal(1, SHORT)
+    leave, enter = desk.orders
+    desk.fill(take, 103.0)
+    assert desk.cancels == [leave.id]
+    desk.fill(leave, 100.0)
+    assert desk.cancels == [enter.id]
+    (back,) = desk.orders
+    assert (back.side, back.qty, back.purpose) == (1, 10, "signal")
+    desk.fill(back, 100.0)
+    desk.gone(enter, "cancelled")
+    assert (desk.sleeve("qty"), desk.sleeve("entering")) == (0, 0)
 
 
 def test_an_entry_that_works_is_withdrawn_when_the_wish_ends() -> None:

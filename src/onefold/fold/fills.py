@@ -23,12 +23,14 @@ from onefold.fold.books import (
 )
 from onefold.fold.exits import (
     count_position_nb,
+    exit_nb,
     open_levels_nb,
     protect_nb,
     sign_nb,
 )
 from onefold.fold.memory import Rows
 from onefold.fold.orders import (
+    cancel_beside_nb,
     cancel_working_nb,
     find_nb,
     leaving_nb,
@@ -46,7 +48,7 @@ from onefold.fold.state import (
 )
 
 _ENTRY = int(Purpose.ENTRY)
-_TIME = int(Purpose.TIME)
+_SIGNAL, _TIME = int(Purpose.SIGNAL), int(Purpose.TIME)
 _COMMAND, _ADOPT = int(Purpose.COMMAND), int(Purpose.ADOPT)
 _MARKET, _STOP = int(OrderKind.MARKET), int(OrderKind.STOP)
 _WORKING = int(OrderState.WORKING)
@@ -81,10 +83,13 @@ def fill_nb(
         slot = slot_of(state, at)
         if slot.kind == _STOP and qty < left:
             slot.kind = _MARKET  # touched: its rest fills at the next chance
-            sleeve.exiting = 1 if purpose != _ENTRY else sleeve.exiting
+            if purpose != _ENTRY:
+                sleeve.exiting = 1
+                cancel_beside_nb(state, out, at, ts)  # or the target fills as well
         reduce_nb(state, at, min(qty, left))
     if qty > left:
         account.reconciled = 0  # more than anybody asked for: the books take it, trading stops
+    before = sleeve.qty
     _trade_sleeve_nb(state, s, i, side * qty, price, fee)
     trade_nb(state, i, side * qty, price, fee)
     write_fill_nb(state, out, fill, order, s, i, ts, side, qty, price, fee, purpose, score)
@@ -93,9 +98,22 @@ def fill_nb(
         flat_nb(state, out, s, i, ts, purpose)
     elif purpose == _ENTRY:
         _opened_nb(state, out, s, i, ts)
+    elif sign_nb(sleeve.qty) != sign_nb(before) or abs(sleeve.qty) > abs(before):
+        _overshot_nb(state, out, s, i, ts)
     else:
         _reduced_nb(state, out, s, i, ts)
     count_position_nb(state, sleeve)
+
+
+@kernel_part
+def _overshot_nb(state: Rows, out: Rows, s: int, i: int, ts: int) -> None:
+    """Leave at once what an exit has opened: two of them filled before one could be cancelled."""
+    sleeve = sleeve_of(state, s, i)
+    sleeve.target, sleeve.exiting, sleeve.bars_held = 0, 0, 0
+    sleeve.stop_price = sleeve.take_price = sleeve.trail_price = sleeve.best_price = math.nan
+    cancel_working_nb(state, out, s, i, ts, True)
+    cancel_working_nb(state, out, s, i, ts, False)
+    exit_nb(state, out, s, i, ts, _SIGNAL)
 
 
 @kernel_part

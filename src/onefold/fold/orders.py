@@ -48,10 +48,12 @@ def find_nb(state: Rows, i: int, order: int) -> int:
 @kernel_part
 def leaving_nb(state: Rows, s: int, i: int) -> bool:
     """Return whether a market order works that leaves a sleeve's position."""
+    qty = sleeve_of(state, s, i).qty
     at = instrument_of(state, i).first_order
     while at >= 0:
         slot = slot_of(state, at)
-        if slot.strategy == s and slot.purpose != _ENTRY and slot.kind == _MARKET:
+        leaves = slot.strategy == s and slot.purpose != _ENTRY and slot.kind == _MARKET
+        if leaves and (slot.side > 0) != (qty > 0):
             return True
         at = slot.next
     return False
@@ -183,6 +185,18 @@ def cancel_working_nb(state: Rows, out: Rows, s: int, i: int, ts: int, entries: 
     while at >= 0:
         slot = slot_of(state, at)
         if slot.strategy == s and (slot.purpose == _ENTRY) == entries:
+            cancel_nb(state, out, at, ts)
+        at = slot.next
+
+
+@kernel_part
+def cancel_beside_nb(state: Rows, out: Rows, protects: int, ts: int) -> None:
+    """Cancel the other orders that protect the position of the order in a slot."""
+    i, s = slot_of(state, protects).instrument, slot_of(state, protects).strategy
+    at = instrument_of(state, i).first_order
+    while at >= 0:
+        slot = slot_of(state, at)
+        if slot.strategy == s and slot.purpose != _ENTRY and at != protects:
             cancel_nb(state, out, at, ts)
         at = slot.next
 
