@@ -4,17 +4,14 @@ A test that never fails proves nothing. So here every bug that could cost money 
 skipped, a lock that is ignored, an order that is sent again, a loss that is forgotten) is put into
 the code, one at a time, and the test that promises its absence is called and has to fail. The same
 test is called without the bug as well, and has to pass. More bugs are planted in a session's whole
-life (`engine/test_live_simulation.py`) and in a venue (`venues/test_twin.py`).
+life (`engine/test_live_simulation.py`) and in a venue (`venues/test_twin.py`); those of the live
+engine are in `test_planted_bugs_engine.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import inspect
 import io
-from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,30 +24,22 @@ from adapters import test_alpaca_http, test_calls
 from app import test_live_accounts, test_live_process
 from domain import test_sanitise
 from engine import (
-    test_blotter,
-    test_control,
     test_instance,
     test_kill,
     test_live,
     test_live_closed,
-    test_live_trouble,
     test_session,
     test_succession,
 )
-from engine.live_rig import QUICK, Rig
 from fold import test_handover, test_limits
 from journal import test_recovery, test_segments, test_writer
 from onefold.adapters.alpaca import http
 from onefold.adapters.calls import Calls
-from onefold.app import main
+from onefold.app import live, main
 from onefold.app.live import Account
 from onefold.domain import errors, sanitise
-from onefold.domain.records import Action, Bar, Cancel, Command, Order, Record
-from onefold.domain.venue import TradeReport
+from onefold.domain.records import Command, Record
 from onefold.engine import instance
-from onefold.engine.blotter import Blotter, Placed, refused
-from onefold.engine.control import EVERYTHING, Control, Scope
-from onefold.engine.desk import Desk
 from onefold.engine.instance import Instance
 from onefold.engine.live import Live
 from onefold.engine.recorder import Recorder
@@ -59,37 +48,11 @@ from onefold.fold import codec, handover
 from onefold.fold.codec import Inbox
 from onefold.journal import Journal, lines, reader
 from onefold.journal.segments import GENESIS, Head, SegmentScan, Tail, list_segments
+from planted import Bugs, Judge, Patch, Plant, finds, instead_of, judge_by, name_of
 from support import LONG, Scripted, account_of, at, bars_of, world
 
-Patch = pytest.MonkeyPatch
-Plant = Callable[[Patch], None]
-Judge = Callable[..., None]
-
-FAILURES = (AssertionError, errors.OnefoldError, TimeoutError, pytest.fail.Exception)
-"""How a test fails; anything else is a plant that does not work."""
-PATIENCE_S = 1.0
-"""How long a test waits for what a bug keeps from happening; without the bug it may wait longer."""
-BUGS: dict[Plant, Judge] = {}
-
-
-def instead_of(patch: Patch, owner: object, name: str) -> Callable[[Callable[..., Any]], None]:
-    """Put a function in another one's place, which it is given as its first argument."""
-    kept = getattr(owner, name)
-
-    def put(made: Callable[..., Any]) -> None:
-        patch.setattr(owner, name, lambda *values, **named: made(kept, *values, **named))
-
-    return put
-
-
-def found_by(test: Judge, *values: object, **named: object) -> Callable[[Plant], Plant]:
-    """Say which test finds a bug, and with which values where it is a parametrised one."""
-
-    def told(plant: Plant) -> Plant:
-        BUGS[plant] = partial(test, *values, **named) if values or named else test
-        return plant
-
-    return told
+BUGS = Bugs()
+found_by = BUGS.found_by
 
 
 # -- the journal: record before acting, and believe only what is sealed ---------------------------
@@ -194,202 +157,21 @@ def the_epoch_is_not_looked_at(patch: Patch) -> None:
     patch.setattr(Instance, "look", lambda _: None)
 
 
+@found_by(
+    test_live_accounts.test_an_account_that_another_process_has_taken_over_sends_nothing,
+    is_overtaken=True,
+)
+def the_epoch_is_not_looked_at_before_an_order_leaves(patch: Patch) -> None:
+    @instead_of(patch, live, "Desk")
+    def desk(kept: Any, *args: Any, **options: Any) -> Any:
+        session = options["is_closed"].__self__
+        return kept(*args, **{**options, "look": session.look})
+
+
 @found_by(test_instance.test_an_epoch_that_cannot_be_read_trades_nothing)
 def an_epoch_that_cannot_be_read_begins_anew(patch: Patch) -> None:
     kept = Instance._recorded
     patch.setattr(Instance, "_recorded", lambda self: max(0, kept(self)))
-
-
-# -- the desk: what is sent, asked and compared ----------------------------------------------------
-
-
-async def nothing(*_: Any) -> list[str]:
-    return []
-
-
-@found_by(test_live.test_an_order_that_is_not_found_halts_its_instrument)
-def an_order_that_is_not_found_is_sent_again(patch: Patch) -> None:
-    patch.setattr(Desk, "_miss", lambda self, one, _: self._spawn(self._submit(one.order)))
-
-
-@found_by(test_live.test_an_order_that_is_not_found_halts_its_instrument)
-def an_order_that_is_not_found_is_rejected(patch: Patch) -> None:
-    patch.setattr(Desk, "_miss", lambda self, one, at: self._hand_in(refused(one.order, at, "")))
-
-
-@found_by(test_live_trouble.test_a_resume_does_not_let_go_of_an_order_that_has_just_been_sent)
-def a_resume_lets_go_of_all_orders(patch: Patch) -> None:
-    @instead_of(patch, Desk, "settle")
-    async def settle(kept: Any, self: Desk, *scope: str) -> None:
-        self._missing.update(placed.order.id for placed in self._blotter.open())
-        await kept(self, "", "", *scope[2:])
-
-
-@found_by(test_live.test_nothing_is_sent_before_the_account_is_reconciled)
-def no_answer_is_agreement(patch: Patch) -> None:
-    @instead_of(patch, Desk, "_differences")
-    async def differences(kept: Any, self: Desk) -> Any:
-        try:
-            return await kept(self)
-        except errors.VenueError:
-            return []
-
-
-@found_by(test_live.test_a_position_that_we_do_not_know_halts_the_account)
-def positions_are_not_compared(patch: Patch) -> None:
-    patch.setattr(Desk, "_position_differences", nothing)
-
-
-@found_by(test_live_closed.test_nothing_leaves_before_books_and_venue_have_been_compared)
-def bars_do_not_wait_for_the_comparison(patch: Patch) -> None:
-    async def at_once(self: Live) -> None:
-        assert self.desk is not None
-        self.desk.start()
-        self.desk.compared.set()
-
-    patch.setattr(Live, "_compare_first", at_once)
-
-
-@found_by(test_live_closed.test_an_order_that_comes_back_from_the_dead_is_cancelled)
-def an_order_back_from_the_dead_is_let_live(patch: Patch) -> None:
-    patch.setattr(Desk, "_revenants", nothing)
-
-
-@found_by(test_live_closed.test_a_cancel_that_was_lost_is_asked_for_until_the_order_is_over)
-def a_cancel_is_asked_for_once(patch: Patch) -> None:
-    patch.setattr(Desk, "_cancel_again", nothing)
-
-
-def _cancels_go(patch: Patch, way: Callable[[Desk, Cancel], object]) -> None:
-    @instead_of(patch, Desk, "take")
-    def take(kept: Any, self: Desk, instructions: Iterable[Order | Cancel]) -> None:
-        for one in instructions:
-            kept(self, [one]) if isinstance(one, Order) else way(self, one)
-
-
-def a_kill_beside_a_call_that_hangs(tmp_path: Path, monkeypatch: Patch) -> None:
-    """Compare as seldom as in earnest: a comparison would send the cancel too."""
-    seldom = dataclasses.replace(QUICK, reconcile_s=300.0, again_s=())
-    by_default: Any = Rig.__init__.__kwdefaults__
-    monkeypatch.setitem(by_default, "rules", seldom)
-    test_live_closed.test_a_cancel_does_not_wait_behind_a_call_that_hangs(tmp_path)
-
-
-@found_by(a_kill_beside_a_call_that_hangs)
-def cancels_wait_behind_orders(patch: Patch) -> None:
-    _cancels_go(patch, lambda desk, cancel: desk._lanes[cancel.instrument].put_nowait(cancel))
-
-
-@found_by(test_live_closed.test_an_order_waits_for_the_cancel_before_it)
-def orders_do_not_wait_for_cancels(patch: Patch) -> None:
-    _cancels_go(patch, lambda desk, cancel: desk._spawn(desk._cancel(cancel)))
-
-
-@found_by(test_live.test_a_clock_that_differs_allows_only_reductions)
-def the_clock_is_not_compared(patch: Patch) -> None:
-    patch.setattr(Desk, "_check_clock", nothing)
-
-
-# -- the blotter: each trade and payment once ------------------------------------------------------
-
-
-@found_by(test_blotter.test_a_trade_that_an_earlier_journal_knew_is_nothing_new)
-def trades_are_forgotten_at_a_handover(patch: Patch) -> None:
-    kept = Blotter.left_over
-    patch.setattr(Blotter, "left_over", lambda self: {**kept(self), "trades": []})
-
-
-@found_by(test_live_trouble.test_a_fill_after_its_cancel_does_not_close_the_account_for_ever)
-def a_fill_after_the_cancel_is_dropped(patch: Patch) -> None:
-    @instead_of(patch, Blotter, "_traded")
-    def traded(kept: Any, self: Blotter, one: Placed, *report: Any) -> Any:
-        return kept(self, one, *report) if one.is_open else []
-
-
-@found_by(
-    test_blotter.test_what_cannot_be_is_set_aside_with_a_reason,
-    facts={"side": -1},
-    reason="impossible_trade",
-)
-def a_trade_of_the_wrong_side_counts(patch: Patch) -> None:
-    @instead_of(patch, Blotter, "_traded")
-    def traded(kept: Any, self: Blotter, one: Placed, report: TradeReport, now_ts: int) -> Any:
-        return kept(self, one, msgspec.structs.replace(report, side=one.order.side), now_ts)
-
-
-@found_by(test_live.test_what_is_paid_besides_trades_is_booked_once)
-def payments_are_booked_again(patch: Patch) -> None:
-    @instead_of(patch, Blotter, "remember")
-    def remember(kept: Any, self: Blotter, record: Record) -> None:
-        if not isinstance(record, Action):
-            kept(self, record)
-
-
-# -- the session: switches, bars and the last look -------------------------------------------------
-
-TREND = Scope("trend", "ES")
-
-
-@found_by(test_live.test_the_last_look_stops_what_the_fold_had_let_pass)
-def the_last_look_is_left_out(patch: Patch) -> None:
-    patch.setattr(Desk, "_leaving", lambda *_: None)
-
-
-@found_by(test_control.test_a_switch_covers_its_scope, scope=TREND, stopped={TREND})
-def only_the_global_switch_is_looked_at(patch: Patch) -> None:
-    @instead_of(patch, Control, "look")
-    def look(kept: Any, self: Control, order: Order) -> None:
-        if EVERYTHING in self.switches():
-            kept(self, order)
-
-
-@found_by(test_control.test_a_folder_that_cannot_be_read_is_a_switch_that_is_on)
-def a_control_folder_that_is_gone_stops_nothing(patch: Patch) -> None:
-    @instead_of(patch, Control, "switches")
-    def switches(kept: Any, self: Control) -> dict[Scope, str]:
-        return kept(self) if Path(self._folder).is_dir() else {}
-
-
-@found_by(test_live.test_a_kill_cancels_what_works_and_outlives_the_process)
-def a_start_lifts_the_kill_switch(patch: Patch) -> None:
-    @instead_of(patch, Live, "run")
-    async def run(kept: Any, self: Live, *, killed: str = "") -> None:
-        self._control.release(EVERYTHING)
-        self._apply([self._own_command("resume", "a new start")])
-        await kept(self, killed=killed)
-
-
-@found_by(test_live_trouble.test_an_entry_does_not_leave_once_the_account_is_closed)
-def entries_leave_while_the_account_is_closed(patch: Patch) -> None:
-    patch.setattr(Live, "is_closed", lambda _: False)
-
-
-@found_by(test_live_closed.test_an_entry_that_was_decided_long_ago_does_not_leave)
-def an_entry_never_grows_old(patch: Patch) -> None:
-    @instead_of(patch, Live, "look")
-    def look(kept: Any, self: Live, order: Order) -> None:
-        kept(self, msgspec.structs.replace(order, ts=self._now()))
-
-
-def in_time(record: Any) -> Any:
-    return msgspec.structs.replace(record, late=False) if isinstance(record, Bar) else record
-
-
-@found_by(test_live.test_a_late_bar_is_not_traded_on)
-def late_bars_are_traded_on(patch: Patch) -> None:
-    kept = Live._timed
-    patch.setattr(Live, "_timed", lambda *of: in_time(kept(*of)))
-
-
-@found_by(test_live.test_what_is_not_ready_is_listed)
-def bars_of_the_past_are_traded_on(patch: Patch) -> None:
-    kept = Live.hand_in
-    patch.setattr(Live, "hand_in", lambda self, record: kept(self, in_time(record)))
-
-
-@found_by(test_live.test_bars_after_a_gap_only_warm_up)
-def a_gap_is_traded_over(patch: Patch) -> None:
-    patch.setattr(Live, "_is_cold", lambda *_: False)
 
 
 # -- the fold: what counts against the limits ------------------------------------------------------
@@ -570,17 +352,6 @@ def a_run_does_not_look_after_secrets(patch: Patch) -> None:
 # -- with its bug each test fails, and without it none does ---------------------------------------
 
 
-def name_of(called: Any) -> str:
-    return str(called.func.__name__ if isinstance(called, partial) else called.__name__)
-
-
-def judge_by(test: Judge, folder: Path, patch: Patch) -> None:
-    """Call a test with the fixtures that it asks for."""
-    fixtures = {"tmp_path": folder, "monkeypatch": patch}
-    wanted = inspect.signature(test).parameters
-    test(**{name: fixture for name, fixture in fixtures.items() if name in wanted})
-
-
 @pytest.mark.parametrize("test", dict.fromkeys(BUGS.values()), ids=name_of)
 def test_without_a_bug_each_test_passes(tmp_path: Path, monkeypatch: Patch, test: Judge) -> None:
     judge_by(test, tmp_path, monkeypatch)
@@ -588,7 +359,4 @@ def test_without_a_bug_each_test_passes(tmp_path: Path, monkeypatch: Patch, test
 
 @pytest.mark.parametrize("bug", BUGS, ids=name_of)
 def test_a_planted_bug_is_found(tmp_path: Path, monkeypatch: Patch, bug: Plant) -> None:
-    monkeypatch.setattr(Rig.until, "__defaults__", (PATIENCE_S,))
-    bug(monkeypatch)
-    with pytest.raises(FAILURES):
-        judge_by(BUGS[bug], tmp_path, monkeypatch)
+    finds(BUGS[bug], bug, tmp_path, monkeypatch)

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from engine.live_rig import HandFeed
+from engine.test_live import bar
 from onefold.app.configfile import environment
-from onefold.app.live import Account, check_abilities, live_source, succeeded
+from onefold.app.live import (
+    Account,
+    Source,
+    check_abilities,
+    live_source,
+    running,
+    succeeded,
+)
 from onefold.app.settings import Loaded, accounts_of, check_secrets, load_settings, settings_of
 from onefold.app.wiring import recorded_recipe
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import SessionStart
 from onefold.domain.venue import Abilities
 from onefold.engine.control import killed_by
+from onefold.engine.instance import Instance
 from onefold.journal import Journal
-from support import today
+from onefold.rehearsal.exchange import Exchange
+from support import MINUTE_NS, today
+from venues.twin import Twin
 
 COIN = {"kind": "crypto", "currency": "USD"}
 TWO: dict[str, Any] = {
@@ -153,3 +169,61 @@ def test_a_kill_switch_and_secrets_stand_in_env_beside_the_configuration(
     (tmp_path / ".env").chmod(0o600)
     (elsewhere / ".env").chmod(0o600)
     check_secrets(tmp_path)
+
+
+LONG = """
+import onefold as of
+
+
+class Long(of.Strategy):
+    def extract_features(self):
+        return {}
+
+    def predict_signal(self, x):
+        return self.signal(x.close > 0)
+"""
+
+
+class OnTime(Twin):
+    """A venue whose clock is right."""
+
+    async def time_ns(self) -> int:
+        return time.time_ns()
+
+
+@pytest.mark.parametrize("is_overtaken", [False, True])
+def test_an_account_that_another_process_has_taken_over_sends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_overtaken: bool
+) -> None:
+    """X9: it slept while somebody broke its lock; the epoch is looked at before each order."""
+    (tmp_path / "long.py").write_text(LONG)
+    shares = {"file": "long.py", "instruments": ["AAPL"]}
+    raw = {**TWO, "strategies": {**TWO["strategies"], "shares": shares}}
+    account = accounts(tmp_path, raw)["us"]
+    interval = {"AAPL": MINUTE_NS}
+    exchange = Exchange(account.recipe(interval).plan().instruments, Decimal(1_000), "USD")
+    twin, feed = OnTime(exchange), HandFeed()
+    monkeypatch.setattr("onefold.app.live.venue_of", lambda *_: twin)
+    source = Source([(feed, ("AAPL",))], interval, lambda: exchange.now_ns, is_recorded=True)
+
+    async def work() -> None:
+        async with running(account, source, lambda _: None) as live:
+            living = asyncio.ensure_future(live.run())
+            await until(lambda: bool(live.session.state.account["reconciled"][0]))
+            (account.folder / "us.instance").unlink()
+            with Instance(account.folder if is_overtaken else tmp_path, "us"):
+                feed.queue.put_nowait(bar(0, symbol="AAPL"))
+                await until(lambda: live.status()["counts"]["orders"] == 1)
+                assert live.desk is not None
+                await live.desk.finished()
+                assert len(twin.submitted) == (0 if is_overtaken else 1)
+            live.stop()
+            await living
+
+    asyncio.run(work())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30.0):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.002)

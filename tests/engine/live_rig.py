@@ -27,6 +27,7 @@ from onefold.sim.plan import Plan
 from venues.twin import Trouble, Twin, no_trouble
 
 TODAY = dt.date(2026, 11, 20)
+COMPILE_S = 60.0
 QUICK = DeskRules(
     reconcile_s=0.05,
     unknown_s=0.2,
@@ -115,8 +116,8 @@ class Rig:
             self.live = self._opened(journal)
             recorded = self.live.session.inputs
             task = asyncio.ensure_future(self.live.run(killed=killed))
-            # Its first input closes trading until it is reconciled.
-            await self.until(lambda: self.live.session.inputs > recorded or task.done())
+            # Its first input closes trading until it is reconciled; it may have to compile first.
+            await self.until(lambda: self.live.session.inputs > recorded or task.done(), COMPILE_S)
             try:
                 yield self.live
             finally:

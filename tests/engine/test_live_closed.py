@@ -356,7 +356,11 @@ def test_an_alert_that_cannot_be_told_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_a_cancel_does_not_wait_behind_a_call_that_hangs(tmp_path: Path) -> None:
-    """I7: an order of one strategy hangs; the kill takes the other's bid back meanwhile."""
+    """I7: an order of one strategy hangs; the kill takes the other's bid back meanwhile.
+
+    The next comparison, which would send the cancel too, is minutes away.
+    """
+    seldom = dataclasses.replace(QUICK, reconcile_s=300.0, again_s=())
     start = START.ts + MINUTE_NS
     bid = Scripted(side=(FLAT, *[LONG] * 40), price=(90.0,) * 41, start=start)
     late = Scripted(side=(FLAT, FLAT, *[LONG] * 40), start=start)
@@ -369,7 +373,7 @@ def test_a_cancel_does_not_wait_behind_a_call_that_hangs(tmp_path: Path) -> None
     )
 
     async def work() -> None:
-        rig = Rig(tmp_path, plan, live=SOON)
+        rig = Rig(tmp_path, plan, live=SOON, rules=seldom)
         submit, hangs = rig.twin.submit, asyncio.Event()
 
         async def may_hang(ticket: object, look: object) -> object:

@@ -253,8 +253,11 @@ def test_a_strategy_may_leave_while_another_holds_the_other_side(tmp_path: Path)
     run(work())
 
 
-def test_a_resume_does_not_let_go_of_an_order_that_has_just_been_sent(tmp_path: Path) -> None:
-    """A person speaks of what was there to look at: another strategy's order is on its way."""
+@pytest.mark.parametrize("strategy", ["s0", "s1", ""])
+def test_a_resume_does_not_let_go_of_an_order_that_has_just_been_sent(
+    tmp_path: Path, strategy: str
+) -> None:
+    """A person speaks of what was there to look at: an order of s1 is on its way meanwhile."""
 
     async def work() -> None:
         rig = Rig(tmp_path, two_plan(), live=SOON)
@@ -274,7 +277,7 @@ def test_a_resume_does_not_let_go_of_an_order_that_has_just_been_sent(tmp_path: 
             rig.exchange.on_bar(bar(1, symbol="DEF"))
             rig.feed.queue.put_nowait(bar(1, symbol="DEF"))
             await rig.until(lambda: "unknown" in notices(rig))
-            rig.control.ask(Request("r", "resume", 2, strategy="s0", reason="looked"))
+            rig.control.ask(Request("r", "resume", 2, strategy=strategy, reason="looked"))
             await rig.until(lambda: "resume" in commands(rig))
             await asyncio.sleep(0.3)
             assert len(rig.exchange.working()) == 1
