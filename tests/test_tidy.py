@@ -27,6 +27,8 @@ PURE = ("domain", "signals", "fold", "views", "governance", "sim")
 
 IMPURE: dict[tuple[str, str], str] = {
     ("domain/calendars.py", "importlib"): "exchange-calendars is imported when first needed",
+    ("signals/runtimes.py", "importlib"): "a model's library is imported when one needs it",
+    ("signals/runtimes.py", "io"): "joblib reads from a file, here from bytes in memory",
     ("views/report.py", "jinja2.PackageLoader"): "the templates are part of the package",
 }
 """Exceptions to law 2: file under `src/onefold` and what it uses, with the reason."""

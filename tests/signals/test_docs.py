@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from onefold.signals import ours
+from onefold.signals import check_strategy, ours, raise_for, strategies_from_source
+from onefold.signals.registry import instance_of
 
 from .markets import market
+from .test_learned import Store, model_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -33,3 +35,11 @@ def test_the_feature_page_names_every_feature() -> None:
     text = (DOCS / "features.md").read_text(encoding="utf-8")
     for name in [*ours.__all__, "higher", "aggregate", "BarBuilder", "bars_from_ticks"]:
         assert f"{name}(" in text, name
+
+
+def test_the_strategy_with_a_model_in_the_document_conforms() -> None:
+    text = (DOCS / "models.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    written = strategies_from_source(block, "models.md")
+    made = instance_of(written["careful"], {}, models=Store(dips=model_of()))
+    raise_for(check_strategy(made, market("random", rows=300), seed=2))

@@ -48,7 +48,8 @@ def test_every_strategy_conforms(name: str, parameters: dict[str, Any], kind: st
 
 
 def test_every_strategy_is_among_them_and_explains_itself() -> None:
-    assert {name for name, _ in EVERY} == set(STRATEGIES)
+    learned = {name for name in STRATEGIES if name.startswith("ml_")}  # see test_learned
+    assert {name for name, _ in EVERY} == set(STRATEGIES) - learned
     for cls in STRATEGIES.values():
         assert cls.__doc__
         assert all(field.description for field in cls.model_fields.values())

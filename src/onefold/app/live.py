@@ -26,7 +26,15 @@ from onefold.adapters.recorded import RecordedFeed
 from onefold.app.live_settings import AccountSettings, FeedSettings
 from onefold.app.settings import Loaded, Settings, accounts_of
 from onefold.app.vet import vet
-from onefold.app.wiring import Recipe, build, load_bars, read_sources, recorded_recipe
+from onefold.app.wiring import (
+    Recipe,
+    build,
+    chosen_of,
+    load_bars,
+    read_sources,
+    recorded_recipe,
+    store_of,
+)
 from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.ports import LiveFeed, LiveVenue
@@ -35,6 +43,7 @@ from onefold.domain.venue import Abilities
 from onefold.engine.control import Control
 from onefold.engine.desk import Desk, DeskRules
 from onefold.engine.heartbeat import NAME, Heartbeat
+from onefold.engine.inference import Inference
 from onefold.engine.instance import Instance
 from onefold.engine.live import Live, LiveRules
 from onefold.engine.recorder import Recorder
@@ -127,8 +136,11 @@ class Account:
                 "strategies": {n: settings.strategies[n] for n in wanted},
             }
         )
-        sources = read_sources(Loaded(mine, self.loaded.path))
-        return Recipe(mine, intervals_ns, sources)
+        loaded = Loaded(mine, self.loaded.path)
+        sources = read_sources(loaded)
+        today = datetime.now(UTC).date().isoformat()
+        store = store_of(loaded, today=today, live=self.mode == "live")
+        return Recipe(mine, intervals_ns, sources, chosen_of(mine, sources, store))
 
 
 def enabled_accounts(loaded: Loaded, mode: str, say: Callable[[str], None]) -> list[Account]:
@@ -236,6 +248,8 @@ async def running(
     recipe = account.recipe(source.intervals_ns)
     plan = recipe.plan()
     vet(plan, {})
+    for name, why in recipe.chosen.disabled.items():
+        told(f"strategy {name} does not trade: {why}")
     async with contextlib.AsyncExitStack() as stack:
         instance = stack.enter_context(Instance(account.folder, account.name))
         venue = await _opened(account, source, plan, stack)
@@ -325,6 +339,7 @@ class _Builder:
         told: Callable[[str], None],
     ) -> None:
         self._account, self._source, self._plan = account, source, plan
+        self._recipe = recipe
         self._journal, self._instance = journal, instance
         self._handover, self._told = handover, told
         self._watchers: list[Callable[[Record], None]] = []
@@ -393,7 +408,16 @@ class _Builder:
             entries, self._journal, answers_are_inputs=answers_are_inputs, seen=self._seen
         )
         handover = self._handover
-        return Session(self._plan, venue, recorder, self._start, handover=handover, keep=False)
+        deadline_s = self._account.loaded.settings.session.model_deadline_s
+        return Session(
+            self._plan,
+            venue,
+            recorder,
+            self._start,
+            handover=handover,
+            inference=Inference(None if self._source.is_recorded else deadline_s),
+            keep=False,
+        )
 
     def _seen(self, record: Record) -> None:
         for watch in self._watchers:
@@ -418,6 +442,7 @@ class _Builder:
                 "epoch": self._instance.epoch,
                 "journal": str(self._journal.path),
                 "started_ts": time.time_ns(),
+                "disabled": dict(self._recipe.chosen.disabled),
             },
             warm_up_bars={} if source.is_recorded else self._warm_up_bars(),
             alert=self._told,

@@ -161,6 +161,19 @@ class StrategySettings(StrategyRules):
         )
 
 
+class ModelSettings(Rule):
+    """What a person says of a model of the store."""
+
+    sha256: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="The hash that its artifact must have; a pickle (joblib) needs it.",
+    )
+    approved: str = Field(
+        "", max_length=500, description="Who let a pickle trade live, when and why."
+    )
+
+
 class PaceSettings(Rule):
     """How fast a simulated session runs; as fast as it can when neither is given."""
 
@@ -189,6 +202,12 @@ class SessionSettings(Rule):
         description="durable syncs every commit; relaxed writes 512 records at once.",
     )
     segment_mb: float = Field(10.0, gt=0, le=4_000, description="Size of a journal segment.")
+    model_deadline_s: float = Field(
+        0.25,
+        gt=0,
+        le=SECONDS_MAX,
+        description="Seconds after which a model's answer is discarded, in real time.",
+    )
     heartbeat_s: float = Field(
         1.0,
         ge=0.1,
@@ -202,6 +221,7 @@ class PathSettings(Rule):
 
     runs: Path = Field(Path("runs"), description="Folder of the backtests' folders.")
     journal: Path = Field(Path("journal"), description="Folder of the sessions' journals.")
+    models: Path = Field(Path("models"), description="Folder of the models.")
     heartbeats: Path | None = Field(
         None, description="Folder for copies of the heartbeats, ACCOUNT.json, for whoever watches."
     )
@@ -232,6 +252,9 @@ class Settings(Rule):
     )
     feeds: dict[str, FeedSettings] = Field(
         default_factory=dict, description="Where bars come from in real time, by symbol."
+    )
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict, description="Pins and approvals of models, by name."
     )
     accounts: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,11}$")], AccountSettings] = (
         Field(

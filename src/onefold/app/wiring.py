@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
 from onefold.adapters.files import FileConfig, LoadedBars, load
+from onefold.adapters.models import ModelStore, Pin
 from onefold.adapters.synthetic import SyntheticConfig, generate
 from onefold.app.settings import (
     DataSource,
@@ -31,10 +33,17 @@ from onefold.app.settings import (
 )
 from onefold.data import sample_path
 from onefold.domain.columns import Bars
-from onefold.domain.errors import ConfigError, DataError, JournalError, did_you_mean
+from onefold.domain.errors import (
+    ConfigError,
+    DataError,
+    JournalError,
+    ModelError,
+    did_you_mean,
+)
 from onefold.domain.records import Action, SessionStart
 from onefold.signals.elementwise import Elementwise
 from onefold.signals.gate import Gate
+from onefold.signals.model import Model, Models, Sidecar
 from onefold.signals.registry import STRATEGIES, Written, build_strategy, instance_of, written_in
 from onefold.signals.strategy import Strategy
 from onefold.sim.plan import Placement, Plan
@@ -46,12 +55,30 @@ SECOND_NS = 1_000_000_000
 HASH_BYTES = 8
 
 
+class Chosen(NamedTuple):
+    """The models that strategies have, by the names in their settings, and who has none.
+
+    A model that is missing, expired or not what it was keeps its strategy out: `disabled` has the
+    reason by the strategy's name.
+    """
+
+    models: Mapping[str, Model] = MappingProxyType({})
+    disabled: Mapping[str, str] = MappingProxyType({})
+
+    def get(self, name: str) -> Model:
+        """Return the model that was chosen under a name."""
+        if name not in self.models:
+            raise ModelError(f"model {name!r} was not there when the run began")
+        return self.models[name]
+
+
 class Recipe(NamedTuple):
     """Everything that the decisions of a run follow from, besides its inputs."""
 
     settings: Settings
     intervals_ns: dict[str, int]
     sources: Sources
+    chosen: Chosen = Chosen()
 
     def plan(self) -> Plan:
         """Return the plan. Raises ConfigError for strategies that cannot be made."""
@@ -61,7 +88,11 @@ class Recipe(NamedTuple):
         if not settings.strategies:
             raise ConfigError("strategies: there is none; add one")
         symbols = tuple(self.intervals_ns)
-        made = made_of(settings.strategies, self.sources)
+        left = {n: s for n, s in settings.strategies.items() if n not in self.chosen.disabled}
+        if not left:
+            reasons = "; ".join(f"{n}: {why}" for n, why in self.chosen.disabled.items())
+            raise ConfigError(f"strategies: none is left to run ({reasons})")
+        made = made_of(left, self.sources, self.chosen)
         return Plan(
             account=settings.account,
             instruments=tuple(settings.instruments[symbol] for symbol in symbols),
@@ -73,7 +104,7 @@ class Recipe(NamedTuple):
                     one.instruments or symbols,
                     made[name].own_gates,
                 )
-                for name, one in settings.strategies.items()
+                for name, one in left.items()
             ),
             intervals_ns=tuple(self.intervals_ns[symbol] for symbol in symbols),
             rates=settings.rates,
@@ -83,11 +114,17 @@ class Recipe(NamedTuple):
     def as_recorded(self) -> dict[str, Any]:
         """Return the recipe as plain values, the first record of a session."""
         # Where orders go decides nothing that a replay has to know, and names secrets.
-        return {
+        recorded: dict[str, Any] = {
             "settings": {**self.settings.as_written(), "accounts": {}},
             "intervals_ns": self.intervals_ns,
             "sources": dict(self.sources),
         }
+        if self.chosen.models:
+            models = self.chosen.models.items()
+            recorded["models"] = {name: msgspec.to_builtins(m.sidecar) for name, m in models}
+        if self.chosen.disabled:
+            recorded["disabled"] = dict(self.chosen.disabled)
+        return recorded
 
     @property
     def hash(self) -> str:
@@ -110,6 +147,10 @@ class Recipe(NamedTuple):
             }
             for name, one in settings["strategies"].items()
         }
+        if self.chosen.models:
+            decisive["models"] = {n: m.identity for n, m in self.chosen.models.items()}
+        if self.chosen.disabled:
+            decisive["disabled"] = sorted(self.chosen.disabled)
         text = msgspec.json.encode(decisive)
         return hashlib.blake2b(text, digest_size=HASH_BYTES).hexdigest()
 
@@ -118,7 +159,7 @@ class Wired:
     """A configuration with its bars: what a backtest or a session needs."""
 
     def __init__(self, loaded: Loaded) -> None:
-        """Read strategies and bars. Raises ConfigError, DataError and SignalError."""
+        """Read strategies, models and bars. Raises ConfigError, DataError and SignalError."""
         self.settings = loaded.settings
         self.path = loaded.path
         try:
@@ -129,10 +170,10 @@ class Wired:
     def _wire(self, loaded: Loaded) -> None:
         sources = read_sources(loaded)
         # Strategies are checked before data is read, which may take long.
-        made_of(self.settings.strategies, sources)
+        chosen = chosen_of(self.settings, sources, store_of(loaded))
         self.bars_of = load_bars(loaded)
         intervals = {symbol: bars.interval_ns for symbol, bars in self.bars_of.items()}
-        self.recipe = Recipe(self.settings, intervals, sources)
+        self.recipe = Recipe(self.settings, intervals, sources, chosen)
         self.plan = self.recipe.plan()
         for bars in self.bars_of.values():
             check_fills(self.plan, bars)
@@ -156,6 +197,23 @@ class Wired:
     def first_ts(self) -> int:
         """Return when the first bar closed, in nanoseconds UTC."""
         return min(int(loaded.bars.ts[0]) for loaded in self.bars_of.values())
+
+    def warnings(self) -> list[str]:
+        """Return what a person should know of the models: who has none, and what is in sample."""
+        chosen = self.recipe.chosen
+        found = [f"strategy {n} does not trade: {why}" for n, why in chosen.disabled.items()]
+        for model in chosen.models.values():
+            trained_to = model.sidecar.trained_to
+            if trained_to > self.first_ts:
+                day = np.datetime64(trained_to, "ns").astype("M8[D]")
+                found.append(
+                    f"model {model.identity} was trained on data until {day}: results before that "
+                    "day are in its sample, and say nothing about its skill"
+                )
+            found += [
+                f"model {model.identity} leaves out {m}: {w}" for m, w in model.skipped.items()
+            ]
+        return found
 
     def start(self, mode: str) -> SessionStart:
         """Return the first record of a session."""
@@ -200,11 +258,63 @@ def recorded_recipe(start: SessionStart) -> Recipe:
     try:
         intervals, sources = dict(config["intervals_ns"]), dict(config["sources"])  # type: ignore[call-overload]
         settings = settings_of(config["settings"])  # type: ignore[arg-type]
-    except (KeyError, TypeError, ConfigError) as error:
+        models: dict[str, Any] = config.get("models", {})  # type: ignore[assignment]
+        disabled: dict[str, str] = config.get("disabled", {})  # type: ignore[assignment]
+        remembered = {n: Model(msgspec.convert(m, Sidecar), None) for n, m in models.items()}
+    except (KeyError, TypeError, ConfigError, ModelError, msgspec.ValidationError) as error:
         raise JournalError(
             f"the journal's configuration cannot be read by this version: {error}"
         ) from None
-    return Recipe(settings, intervals, sources)
+    return Recipe(settings, intervals, sources, Chosen(remembered, disabled))
+
+
+def with_models(recipe: Recipe, store: ModelStore) -> Recipe:
+    """Return a recorded recipe with models that can be asked again. Raises `ModelError`."""
+    found = {
+        n: store.get(f"{m.sidecar.name}@{m.sidecar.version}")
+        for n, m in recipe.chosen.models.items()
+    }
+    for name, model in found.items():
+        recorded = recipe.chosen.models[name].identity
+        if model.identity != recorded:
+            raise ModelError(f"the journal was written with {recorded}, here is {model.identity}")
+    return recipe._replace(chosen=recipe.chosen._replace(models=found))
+
+
+def store_of(loaded: Loaded, *, today: str = "", live: bool = False) -> ModelStore:
+    """Return the configuration's store of models; those that are over on `today` are refused."""
+    folder = loaded.resolve(loaded.settings.paths.models)
+    return ModelStore(folder, today=today, pins=pins_of(loaded.settings), live=live)
+
+
+def pins_of(settings: Settings) -> dict[str, Pin]:
+    """Return what a person says of models, by name."""
+    return {name: Pin(one.sha256, one.approved) for name, one in settings.models.items()}
+
+
+def chosen_of(settings: Settings, sources: Sources, store: ModelStore) -> Chosen:
+    """Return the models of all strategies, and which strategies have to do without."""
+    asked, disabled = _Asked(store), {}
+    files = {file: written_in(text, file) for file, text in sources.items()}
+    for name, one in settings.strategies.items():
+        try:
+            _strategy(one, files, f"strategies.{name}", asked)
+        except ModelError as error:
+            disabled[name] = str(error)
+    return Chosen(asked.models, disabled)
+
+
+class _Asked:
+    """A store that remembers what it was asked for."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+        self.models: dict[str, Model] = {}
+
+    def get(self, name: str) -> Model:
+        """Return a model of the store."""
+        self.models[name] = self._store.get(name)
+        return self.models[name]
 
 
 class Made(NamedTuple):
@@ -214,27 +324,31 @@ class Made(NamedTuple):
     own_gates: dict[str, Gate]
 
 
-def made_of(wanted: Mapping[str, StrategySettings], sources: Sources) -> dict[str, Made]:
+def made_of(
+    wanted: Mapping[str, StrategySettings], sources: Sources, models: Models
+) -> dict[str, Made]:
     """Return the strategies by their names. Raises ConfigError that begins with the path."""
     files = {file: written_in(text, file) for file, text in sources.items()}
     return {
         name: Made(
-            _strategy(one, files, f"strategies.{name}"),
+            _strategy(one, files, f"strategies.{name}", models),
             {gate: _own_gate(one, gate, files, f"strategies.{name}") for gate in one.own_gates},
         )
         for name, one in wanted.items()
     }
 
 
-def _strategy(one: StrategySettings, files: Mapping[str, Written], path: str) -> Strategy:
+def _strategy(
+    one: StrategySettings, files: Mapping[str, Written], path: str, models: Models
+) -> Strategy:
     if one.file is None:
         kind, known = one.kind or "", STRATEGIES
         if kind not in known:
             hint = did_you_mean(kind, known)
             raise ConfigError(f"{path}.kind: there is no strategy {kind!r}{hint}")
-        return build_strategy(kind, one.params, path=f"{path}.params")
+        return build_strategy(kind, one.params, path=f"{path}.params", models=models)
     cls = _chosen(files[str(one.file)].strategies, one.class_, one.file, path, "strategy")
-    return instance_of(cls, one.params, path=f"{path}.params")
+    return instance_of(cls, one.params, path=f"{path}.params", models=models)
 
 
 def _own_gate(one: StrategySettings, name: str, files: Mapping[str, Written], path: str) -> Gate:

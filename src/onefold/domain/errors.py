@@ -8,6 +8,7 @@ The command line prints it in one line and exits with the class's `exit_code`::
     │   └── MissingExtra             2   an optional dependency that is not installed
     ├── DataError                    3   market data that cannot be read or trusted
     ├── SignalError                  4   features, strategies, models
+    │   ├── ModelError               4   a model that is missing, expired, or not what it was
     │   ├── NotCausal                4   a feature that sees the future
     │   └── NotElementwise           4   a strategy whose rows depend on each other
     ├── FoldError                    5
@@ -64,6 +65,10 @@ class SignalError(OnefoldError):
     """A feature, a strategy or a model cannot give a signal."""
 
     exit_code = 4
+
+
+class ModelError(SignalError):
+    """A model cannot be used: it is missing, expired, damaged, or not what its sidecar says."""
 
 
 class NotCausal(SignalError):

@@ -70,6 +70,21 @@ class Signal(Record, frozen=True, tag="signal", omit_defaults=True, gc=False):
     refused: list[Refusal] = []
 
 
+class Score(Record, frozen=True, tag="score", omit_defaults=True, gc=False):
+    """What a model said of an instrument's bar, an input of the signals that follow.
+
+    `model` is its identity: name, version and the start of its hash. `value` is a probability, or
+    None when there is none: then `why` says that it came late, that it was no probability, or how
+    the model failed.
+    """
+
+    instrument: str
+    ts: int
+    model: str
+    value: float | None
+    why: str = ""
+
+
 class Decision(Record, frozen=True, tag="decision", omit_defaults=True, gc=False):
     """One verdict of the fold: an order, or the gates that prevented it.
 
@@ -285,6 +300,7 @@ class Handover(Record, frozen=True, tag="handover", omit_defaults=True, gc=False
 
 AnyRecord = (
     Bar
+    | Score
     | Signal
     | Decision
     | Order

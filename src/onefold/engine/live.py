@@ -544,6 +544,7 @@ class Live:
             "trouble": self.desk.trouble if self.desk is not None else "",
             "feeds": {**dict.fromkeys(sorted(self._silent), "silent"), **self._feed_trouble},
             "warming": self.session.warming(),
+            "models": self.session.inference.counts,
             "cold": {symbol: left for symbol, left in self._cold.items() if left},
             "last_bars": dict(self._last_bar),
         }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from onefold.domain.errors import ReplayMismatch
-from onefold.domain.records import AnyRecord, Fill, OrderNotice, Record
+from onefold.domain.records import AnyRecord, Fill, OrderNotice, Record, Score
 from onefold.journal import Entry, Journal, decode
 
 INPUT_KINDS = frozenset(
@@ -77,6 +77,15 @@ class Recorder:
         if self.next.kind not in self._inputs:
             raise _mismatch(self.next, b"(nothing more comes of the inputs before)")
         return decode(self.next, AnyRecord)  # type: ignore[arg-type]
+
+    def score(self, instrument: str, ts: int, model: str) -> Score | None:
+        """Return what a model has said according to the journal, None where that ends before."""
+        if self.next is None:
+            return None
+        said = decode(self.next, Score) if self.next.kind == "score" else None
+        if said is None or (said.instrument, said.ts, said.model) != (instrument, ts, model):
+            raise _mismatch(self.next, f"(a score of {model} for {instrument})".encode())
+        return said
 
     def answers(self) -> Iterator[Fill | OrderNotice]:
         """Yield the venue's answers that stand next in the journal."""

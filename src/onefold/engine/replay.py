@@ -49,14 +49,18 @@ def replay(
     plan: Plan,
     *,
     seen: Callable[[Session, Input, list[Signal]], None] | None = None,
+    models: bool = False,
 ) -> Replayed:
     """Recompute a journal with the plan that it was written with.
+
+    What models said stands in the journal; with `models` they are asked again, and must say it
+    again, unless they were late then.
 
     `seen` is called after each input that was folded. Raises `ReplayMismatch` with both sides of
     the first record that differs, and `JournalDamaged` when the journal itself is not what was
     written.
     """
-    session, recorder = replaying(path, plan)
+    session, recorder = replaying(path, plan, models=models)
     if seen is not None:
         session.watch(lambda record, signals: seen(session, record, signals))
     session.resume()
@@ -68,6 +72,7 @@ def replaying(
     plan: Plan,
     *,
     keep: bool = True,
+    models: bool = False,
     records: Callable[[Record], None] | None = None,
 ) -> tuple[Session, Recorder]:
     """Return a session that goes through a journal when it is resumed, and sends nothing.
@@ -78,4 +83,5 @@ def replaying(
     confirmed = start.mode == "live" and not start.modelled
     recorder = Recorder(read(path), None, answers_are_inputs=confirmed, seen=records)
     venue = Outgoing() if confirmed else RecordedVenue(recorder)
-    return Session(plan, venue, recorder, start, keep=keep), recorder
+    session = Session(plan, venue, recorder, start, asks_again=models, keep=keep)
+    return session, recorder

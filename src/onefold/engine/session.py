@@ -9,6 +9,7 @@ records first goes through all of them again (`Recorder`), so start and recovery
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,14 +32,17 @@ from onefold.domain.records import (
     OrderNotice,
     Quarantined,
     Refusal,
+    Score,
     SessionStart,
     Signal,
 )
 from onefold.domain.words import Mode
+from onefold.engine.inference import LATE, Inference
 from onefold.engine.recorder import Recorder
 from onefold.fold.codec import Inbox, Outbox
 from onefold.fold.handover import take_over
 from onefold.fold.state import Out, State
+from onefold.signals.feature import Feature, Kernel, all_known
 from onefold.signals.gate import Measured
 from onefold.signals.signal import NOTHING_HELD, Held, SignalRow
 from onefold.signals.stream import SignalSetStream
@@ -71,7 +75,8 @@ class Session:
     `start` says what runs; its time is set to that of the first input. Give inputs to `on`, in
     order, or a whole feed to `run`. `inputs` counts those taken; `decided` has the decisions of the
     last one. Without `keep` it has no result, and its memory does not grow: all is in the journal.
-    `handover` is what a new journal begins with when there was one before.
+    `handover` is what a new journal begins with when there was one before. `inference` asks the
+    models; what they said stands in the journal, and is taken from there unless `asks_again`.
     """
 
     def __init__(
@@ -82,9 +87,14 @@ class Session:
         start: SessionStart,
         *,
         handover: Handover | None = None,
+        inference: Inference | None = None,
+        asks_again: bool = False,
         keep: bool = True,
     ) -> None:
         self.plan = plan
+        self.inference = inference or Inference()
+        self._asks_again = asks_again
+        self._bar_ts = 0
         self.names = plan.names
         self.state = plan.state(Mode[start.mode.upper()])
         self.inputs = 0
@@ -115,7 +125,24 @@ class Session:
     def _watched_on(self, i: int) -> _Watched:
         numbers, signals = self.plan.on(self.names.symbols[i])
         sleeves = [n * len(self.names.symbols) + i for n in numbers]
-        return _Watched([self.plan.placements[n].name for n in numbers], sleeves, signals.stream())
+        stream = signals.stream(partial(self._scored, self.names.symbols[i]))
+        return _Watched([self.plan.placements[n].name for n in numbers], sleeves, stream)
+
+    def _scored(self, symbol: str, feature: Feature, ask: Kernel) -> Kernel:
+        """Return what gives a model's score of an instrument, and records it before it is used."""
+        model = feature.name
+
+        def score(values: Any) -> float:
+            if not all_known(values):
+                return _NAN
+            said = self._recorder.score(symbol, self._bar_ts, model)
+            if said is None or (self._asks_again and said.why != LATE):
+                answer = self.inference.ask(model, ask, values)
+                said = Score(symbol, self._bar_ts, model, *answer)
+            self._recorder.append(said)
+            return _NAN if said.value is None else said.value
+
+        return score
 
     def watch(self, seen: Callable[[Input, list[Signal]], None]) -> None:
         """Call `seen` after each input that was folded, with its signals: a bar has some."""
@@ -285,6 +312,7 @@ class Session:
     def _signals(self, bar: Bar) -> list[Signal]:
         """Advance the instrument's features and record every strategy's signal."""
         strategies, sleeves, stream = self._watched[bar.instrument]
+        self._bar_ts = bar.ts
         rows = stream.update(
             bar.ts,
             bar.ts_open,

@@ -3,6 +3,7 @@
 from onefold.signals.bars import BarBuilder, BarKind, bars_from_ticks
 from onefold.signals.check import Finding, check_feature, check_gate, check_strategy, raise_for
 from onefold.signals.ensemble import Ensemble
+from onefold.signals.expression import feature_of
 from onefold.signals.feature import (
     BarRow,
     Feature,
@@ -15,6 +16,7 @@ from onefold.signals.feature import (
 )
 from onefold.signals.gate import Gate
 from onefold.signals.indicators import ta
+from onefold.signals.model import Model, Models
 from onefold.signals.ours import (
     fracdiff,
     highest,
@@ -63,6 +65,8 @@ __all__ = [
     "Finding",
     "Gate",
     "Held",
+    "Model",
+    "Models",
     "RuleStrategy",
     "SignalRow",
     "SignalSet",
@@ -77,6 +81,7 @@ __all__ = [
     "check_strategy",
     "choose",
     "col",
+    "feature_of",
     "fracdiff",
     "higher",
     "highest",

@@ -7,7 +7,7 @@ features of all members are known, so that it always means the same.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -17,6 +17,7 @@ from onefold.domain.columns import Floats, Sides, Signals
 from onefold.domain.errors import ConfigError
 from onefold.domain.words import Side
 from onefold.signals.feature import Feature
+from onefold.signals.model import Models
 from onefold.signals.signal import UNKNOWN, Columns
 from onefold.signals.strategy import Strategy
 
@@ -75,12 +76,12 @@ def _mean_nb(
 def _member(value: object) -> object:
     """Build a member from its configuration, `kind` and parameters."""
     # The registry lists the ensemble too, so it can only be imported once it is needed.
-    from onefold.signals.registry import build_strategy  # noqa: PLC0415
+    from onefold.signals.registry import drafted_strategy  # noqa: PLC0415
 
     if isinstance(value, Mapping) and "kind" in value:
         parameters = {k: v for k, v in value.items() if k != "kind"}
         try:
-            return build_strategy(str(value["kind"]), parameters)
+            return drafted_strategy(str(value["kind"]), parameters)
         except ConfigError as error:
             raise ValueError(str(error)) from None
     if isinstance(value, Strategy):
@@ -133,7 +134,16 @@ class Ensemble(Strategy):
             for name, feature in member.features.items()
         }
 
-    def load_model(self, store: Any) -> None:
+    @property
+    def awaited(self) -> dict[str, Feature]:
+        """Return what the members wait for."""
+        return {
+            f"m{i}_{name}": feature
+            for i, member in enumerate(self.members)
+            for name, feature in member.awaited.items()
+        }
+
+    def load_model(self, store: Models) -> None:
         """Load what the members need."""
         for member in self.members:
             member.load_model(store)

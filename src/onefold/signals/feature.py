@@ -13,11 +13,12 @@ infinite.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ PRICE_COLUMNS = ("open", "high", "low", "close", "volume", "bid", "ask")
 
 Kernel = Callable[[Any], Any]
 """One open stream of a node: takes its input's value, or a tuple of its inputs' values."""
+Scored = Callable[["Feature", Kernel], Kernel]
+"""Takes a model's score and its stream, and returns the stream to ask instead: one that records."""
 
 
 class BarRow(NamedTuple):
@@ -113,6 +116,9 @@ class Feature(Node):
                 before = np.concatenate([[np.nan], bars.close[:-1]])
                 return bars.open / before - 1
     """
+
+    is_score: ClassVar[bool] = False
+    """Whether it is what a model says: that is recorded, since nobody may be there to ask again."""
 
     @cached_property
     def name(self) -> str:
@@ -340,6 +346,11 @@ def inherit(node: Node, inputs: Iterable[Node], bars: int = 0, *, finite: bool =
     node.finite = finite and all(i.finite for i in inputs)
 
 
+def all_known(values: float | tuple[float, ...]) -> bool:
+    """Return whether every value that a kernel is given is a number."""
+    return math.isfinite(values) if isinstance(values, float) else all(map(math.isfinite, values))
+
+
 def finite_or_nan(column: Floats) -> Floats:
     """Return the column with infinities replaced by NaN, in place where it holds any.
 
@@ -443,9 +454,13 @@ class FeatureSet:
             values[slot] = value
         return {name: _column(values[slot], bars.rows) for name, slot in self._named.items()}
 
-    def stream(self) -> FeatureSetStream:
-        """Return a stream of all features that has seen no bar yet."""
-        return FeatureSetStream(self._steps, self._initial, tuple(self._named.values()))
+    def stream(self, scored: Scored | None = None) -> FeatureSetStream:
+        """Return a stream of all features that has seen no bar yet.
+
+        `scored` gets the stream of every model's score, and returns what is asked instead.
+        """
+        steps = [(_opened(node, scored), inputs, slot) for node, slot, inputs in self._steps]
+        return FeatureSetStream(steps, self._initial, tuple(self._named.values()))
 
     def _place(self, node: Node) -> int:
         """Give a node a slot after all of its inputs."""
@@ -462,6 +477,12 @@ class FeatureSet:
         return slot
 
 
+def _opened(node: Node, scored: Scored | None) -> Kernel:
+    if scored is not None and isinstance(node, Feature) and node.is_score:
+        return scored(node, node.open())
+    return node.open()
+
+
 def _column(value: Any, rows: int) -> Floats:
     return cast("Floats", value) if np.ndim(value) else np.full(rows, value)
 
@@ -469,9 +490,14 @@ def _column(value: Any, rows: int) -> Floats:
 class FeatureSetStream:
     """A feature set fed one closed bar at a time."""
 
-    def __init__(self, steps: list[_Step], initial: list[Any], outputs: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        steps: list[tuple[Kernel, tuple[int, ...], int]],
+        initial: list[Any],
+        outputs: tuple[int, ...],
+    ) -> None:
         self._values = initial.copy()
-        self._steps = [(node.open(), itemgetter(*inputs), slot) for node, slot, inputs in steps]
+        self._steps = [(kernel, itemgetter(*inputs), slot) for kernel, inputs, slot in steps]
         self._width = len(COLUMNS)
         self._pick: Callable[[list[Any]], tuple[float, ...]]
         if len(outputs) > 1:

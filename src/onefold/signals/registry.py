@@ -14,10 +14,18 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from onefold.domain.errors import ConfigError, OnefoldError, did_you_mean
+from onefold.domain.errors import ConfigError, ModelError, OnefoldError, did_you_mean
 from onefold.signals.elementwise import Elementwise
 from onefold.signals.ensemble import Ensemble
 from onefold.signals.gate import Gate
+from onefold.signals.learned import (
+    MlBreakout,
+    MlDirection,
+    MlIbs,
+    MlMeanReversion,
+    MlMomentum,
+)
+from onefold.signals.model import Model, Models
 from onefold.signals.strategies import (
     Breakout,
     Crossover,
@@ -42,6 +50,11 @@ STRATEGIES: Kinds = MappingProxyType(
             IbsA,
             IbsB,
             MeanReversion,
+            MlBreakout,
+            MlDirection,
+            MlIbs,
+            MlMeanReversion,
+            MlMomentum,
             Momentum,
             Scalping,
         )
@@ -50,40 +63,86 @@ STRATEGIES: Kinds = MappingProxyType(
 """The strategies that come with Onefold, by kind."""
 
 
-def strategy(kind: str, /, **parameters: Any) -> Strategy:
-    """Return a strategy that comes with Onefold: `strategy("crossover", fast=10, slow=30)`."""
-    return build_strategy(kind, parameters)
+class NoModels:
+    """The store where there is none."""
+
+    def get(self, name: str) -> Model:
+        """Say that there is none."""
+        raise ModelError(
+            f"no store of models is at hand, and model {name!r} is wanted: give models"
+        )
+
+
+NO_MODELS = NoModels()
+
+
+def strategy(kind: str, /, *, models: Models = NO_MODELS, **parameters: Any) -> Strategy:
+    """Return a strategy that comes with Onefold: `strategy("crossover", fast=10, slow=30)`.
+
+    `models` is the store for those that have a model.
+    """
+    return build_strategy(kind, parameters, models=models)
 
 
 def build_strategy(
-    kind: str, parameters: Mapping[str, Any], *, path: str = "", kinds: Kinds = STRATEGIES
+    kind: str,
+    parameters: Mapping[str, Any],
+    *,
+    path: str = "",
+    kinds: Kinds = STRATEGIES,
+    models: Models = NO_MODELS,
 ) -> Strategy:
-    """Return a strategy of one of `kinds` with these parameters.
+    """Return a strategy of one of `kinds` with these parameters, ready to run.
 
-    Raises ConfigError that begins with `path`, the place in the configuration.
+    Raises ConfigError that begins with `path`, the place in the configuration, and ModelError.
     """
-    where = f"{path}." if path else ""
+    return instance_of(_class_of(kind, path, kinds), parameters, path=path, models=models)
+
+
+def drafted_strategy(kind: str, parameters: Mapping[str, Any]) -> Strategy:
+    """Return a strategy whose model has not been loaded: a member, which its ensemble loads."""
+    return _drafted(_class_of(kind, "", STRATEGIES), parameters, "")
+
+
+def _class_of(kind: str, path: str, kinds: Kinds) -> type[Strategy]:
     cls = kinds.get(kind)
     if cls is None:
+        where = f"{path}." if path else ""
         raise ConfigError(
             f"{where}kind: there is no strategy {kind!r}{did_you_mean(str(kind), kinds)}"
         )
-    return instance_of(cls, parameters, path=path)
+    return cls
 
 
-def instance_of(cls: type[Made], parameters: Mapping[str, Any], *, path: str = "") -> Made:
-    """Return a strategy or a gate of a class with these parameters.
+def instance_of(
+    cls: type[Made],
+    parameters: Mapping[str, Any],
+    *,
+    path: str = "",
+    models: Models = NO_MODELS,
+) -> Made:
+    """Return a strategy or a gate of a class with these parameters, ready to run.
 
-    Raises ConfigError that begins with `path`, the place in the configuration.
+    Raises ConfigError that begins with `path`, the place in the configuration, and ModelError.
     """
+    made = _drafted(cls, parameters, path)
+    if isinstance(made, Strategy):
+        made.load_model(models)
+    try:
+        made.features  # noqa: B018 - builds the features, so that a bad one is found here
+    except ConfigError as error:
+        raise ConfigError(f"{path + '.' if path else made.kind + ': '}{error}") from None
+    return made
+
+
+def _drafted(cls: type[Made], parameters: Mapping[str, Any], path: str) -> Made:
     where, kind = f"{path}." if path else "", cls.kind
     unknown = sorted(set(parameters) - set(cls.model_fields))
     if unknown:
         hint = did_you_mean(unknown[0], cls.model_fields)
         raise ConfigError(f"{where}{unknown[0]}: {kind} has no such parameter{hint}")
     try:
-        made = cls(**parameters)
-        made.features  # noqa: B018 - builds the features, so that a bad one is found here
+        return cls(**parameters)
     except ValidationError as error:
         raise ConfigError(_explained(error, where or f"{kind}.")) from None
     except ConfigError as error:
@@ -92,7 +151,6 @@ def instance_of(cls: type[Made], parameters: Mapping[str, Any], *, path: str = "
         raise ConfigError(
             f"{where or kind + ': '}{error}; declare parameters as fields, not in __init__"
         ) from None
-    return made
 
 
 def _explained(error: ValidationError, where: str) -> str:

@@ -17,7 +17,8 @@ import numpy as np
 from onefold.domain.columns import Bars, Floats, Signals
 from onefold.domain.errors import SignalError
 from onefold.signals.elementwise import Elementwise, columns_of, features_of
-from onefold.signals.feature import COLUMNS
+from onefold.signals.feature import COLUMNS, Feature
+from onefold.signals.model import Models
 from onefold.signals.signal import (
     CERTAIN,
     NO_POSITION,
@@ -45,8 +46,13 @@ class Strategy(Elementwise):
     def predict_signal(self, x: Columns) -> Signals:
         """Return the signal of every row of `x`, each from that row alone; see `signal`."""
 
-    def load_model(self, store: Any) -> None:
-        """Load what the strategy needs besides features; rule-based ones need nothing."""
+    def load_model(self, store: Models) -> None:
+        """Take models from the store, before features are asked for: a score is one of them."""
+
+    @property
+    def awaited(self) -> Mapping[str, Feature]:
+        """Return the features without which the strategy holds: all of them."""
+        return self.features
 
     def signal(
         self,
@@ -102,7 +108,7 @@ class Strategy(Elementwise):
         x = columns_of(bars, columns, own)
         with np.errstate(all="ignore"):
             draft = self.predict_signal(x)
-        known = [(columns[name], f.warm_up) for name, f in self.features.items()]
+        known = [(columns[name], f.warm_up) for name, f in self.awaited.items()]
         return finished(self.kind, draft, known, bars.rows)
 
     def stream(self) -> SignalStream:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onefold.domain.columns import Bars, Floats, Signals
 from onefold.domain.errors import SignalError
 from onefold.domain.words import Side
-from onefold.signals.feature import COLUMNS, NAN, FeatureMemo, FeatureSet
+from onefold.signals.feature import COLUMNS, NAN, FeatureMemo, FeatureSet, Scored
 from onefold.signals.signal import (
     BAD_CONFIDENCE,
     CERTAIN,
@@ -71,6 +71,9 @@ class _Evaluator:
         held = Held._fields if strategy.needs_position else ()
         self._x, self._write = _cells((*strategy.features, *held))
         self._kind = strategy.kind
+        awaited = strategy.awaited
+        self._awaited = [i for i, name in enumerate(strategy.features) if name in awaited]
+        self._waits_for_all = len(self._awaited) == len(strategy.features)
         self._predict = strategy.predict_signal
         self._run = _quietly()
 
@@ -83,7 +86,7 @@ class _Evaluator:
         if type(draft) is not Signals:
             draft = as_signals(self._kind, draft)
         unready = 0
-        for value in values:
+        for value in values if self._waits_for_all else [values[i] for i in self._awaited]:
             if value != value:  # noqa: PLR0124 - a test for NaN
                 unready += 1
         try:
@@ -170,9 +173,9 @@ class SignalSet:
             for strategy, gates in zip(self.strategies, self.gates, strict=True)
         ]
 
-    def stream(self) -> SignalSetStream:
-        """Return a stream that has seen no bar yet."""
-        return SignalSetStream(self)
+    def stream(self, scored: Scored | None = None) -> SignalSetStream:
+        """Return a stream that has seen no bar yet; `scored` as in `FeatureSet.stream`."""
+        return SignalSetStream(self, scored)
 
 
 def _refusals(
@@ -192,8 +195,8 @@ _Pick = Callable[[Sequence[float]], Sequence[float]]
 class SignalSetStream:
     """A signal set fed one closed bar at a time."""
 
-    def __init__(self, signals: SignalSet) -> None:
-        self._features = signals.features.stream()
+    def __init__(self, signals: SignalSet, scored: Scored | None = None) -> None:
+        self._features = signals.features.stream(scored)
         names = signals.features.names
         self._strategies = tuple(
             (_Evaluator(s).evaluate, _picker(names, s)) for s in signals.strategies

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onefold.app.group import new_app
-from onefold.app.output import ConfigFile, Json, emit, progress, show
+from onefold.app.output import ConfigFile, Json, emit, note, progress, show
 from onefold.app.results import facts_of, new_folder, view_of, write_results
 from onefold.app.settings import load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
@@ -30,6 +30,8 @@ def backtest(config: ConfigFile = Path("onefold.yaml"), json_: Json = False) -> 
     """
     loaded = load_settings(config)
     wired = Wired(loaded)
+    for warning in wired.warnings():
+        note(f"warning: {warning}")
     run = run_wired(wired)
     view = view_of(
         wired.plan,

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from onefold.adapters.models import ModelStore
 from onefold.app.group import new_app
 from onefold.app.output import Json, emit, note, progress, show
 from onefold.app.summary import facts_table
-from onefold.app.wiring import build, recorded_recipe
+from onefold.app.wiring import build, pins_of, recorded_recipe, with_models
 from onefold.domain.records import SessionStart
 from onefold.engine.replay import Replayed, started
 from onefold.engine.replay import replay as replay_journal
@@ -22,6 +23,10 @@ app = new_app()
 @app.command()
 def replay(
     folder: Annotated[Path, typer.Argument(help="The journal's folder.", show_default=False)],
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Ask the models of this folder again, instead of the journal."),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Recompute every signal, decision and order of a journal, and compare byte for byte.
@@ -31,7 +36,10 @@ def replay(
     """
     start = started(folder)
     note_build(start)
-    done = replay_with_progress(folder, recorded_recipe(start).plan())
+    recipe = recorded_recipe(start)
+    if models is not None:
+        recipe = with_models(recipe, ModelStore(models, pins=pins_of(recipe.settings)))
+    done = replay_with_progress(folder, recipe.plan(), models=models is not None)
     if json_:
         emit(
             {
@@ -61,7 +69,7 @@ def note_build(start: SessionStart) -> None:
         note(f"this journal was written by another build: {writer}")
 
 
-def replay_with_progress(folder: Path, plan: Plan) -> Replayed:
+def replay_with_progress(folder: Path, plan: Plan, *, models: bool = False) -> Replayed:
     """Replay with a progress bar."""
     with progress("replay", None) as advance:
         seen = 0
@@ -71,4 +79,4 @@ def replay_with_progress(folder: Path, plan: Plan) -> Replayed:
             seen += 1
             advance(seen)
 
-        return replay_journal(folder, plan, seen=count)
+        return replay_journal(folder, plan, seen=count, models=models)

@@ -87,6 +87,8 @@ def run(
 
 def _simulate(loaded: Loaded, config: Path, journal: Path | None, json_: bool) -> None:
     wired = Wired(loaded)
+    for warning in wired.warnings():
+        note(f"warning: {warning}")
     name = f"{config.stem}-{wired.recipe.hash}"
     folder = journal or loaded.resolve(loaded.settings.paths.journal) / name
     recorded = head(folder).seq if folder.exists() else 0

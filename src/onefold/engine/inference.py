@@ -1,0 +1,84 @@
+"""Asking models while a session runs: within a deadline, and never twice for what is recorded.
+
+A library can fail or hang, and bars, fills and kill switches must not wait for it. So in real time
+a model is asked in a thread of its own; an answer that comes after the deadline is discarded, the
+score is unknown, and nothing is entered on it. Over recorded data there is no deadline, since it
+would make the result depend on the machine's load.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from onefold.domain.errors import ModelError
+from onefold.signals.feature import Kernel
+
+LATE = "late"
+FAILURE_MAX = 200
+"""Characters of a failure that are recorded."""
+Answer = tuple[float | None, str]
+"""A score and nothing, or None and why there is none."""
+
+
+class Inference:
+    """Asks models, and counts what came of it by their identities.
+
+    `deadline_s` is how long an answer is waited for; None waits for ever, in the calling thread.
+    """
+
+    def __init__(self, deadline_s: float | None = None) -> None:
+        self._worker = None if deadline_s is None else _Worker(deadline_s)
+        self.counts: dict[str, dict[str, int]] = {}
+
+    def ask(self, model: str, kernel: Kernel, values: Any) -> Answer:
+        """Return a model's answer for a row of features."""
+        if self._worker is None:
+            answer = _answer(kernel, values)
+        else:
+            answer = self._worker.ask(lambda: _answer(kernel, values))
+        counts = self.counts.setdefault(model, {"scores": 0, "late": 0, "failed": 0})
+        score, why = answer
+        counts["scores" if score is not None else "late" if why == LATE else "failed"] += 1
+        return answer
+
+
+def _answer(kernel: Kernel, values: Any) -> Answer:
+    try:
+        score = kernel(values)
+    except ModelError as error:
+        return None, str(error)[:FAILURE_MAX]
+    return (score, "") if score == score else (None, "no probability")  # noqa: PLR0124 - NaN
+
+
+class _Worker:
+    """A thread that answers one question at a time; while it is late, every question is."""
+
+    def __init__(self, deadline_s: float) -> None:
+        self._deadline_s = deadline_s
+        self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._idle = threading.Event()
+        self._idle.set()
+        threading.Thread(target=self._work, name="models", daemon=True).start()
+
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """Return the answer, or that it is late."""
+        if not self._idle.is_set():
+            return None, LATE
+        self._idle.clear()
+        answers: list[Answer] = []
+
+        def answered() -> None:
+            try:
+                answers.append(question())
+            finally:
+                self._idle.set()
+
+        self._questions.put(answered)
+        return answers[0] if self._idle.wait(self._deadline_s) and answers else (None, LATE)
+
+    def _work(self) -> None:
+        while True:
+            self._questions.get()()
