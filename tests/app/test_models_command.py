@@ -51,6 +51,7 @@ def test_a_models_life_on_the_command_line(trained: Path, capsys: Capture) -> No
     assert "dips@2" in onefold(capsys, "models", "verify", "--json").json["verified"]
     expired = onefold(capsys, "models", "expire", "dips", "1", "--on", "2020-01-01", "--json")
     assert expired.json["state"] == "expired"
+    assert "has expired: backtests use it" in onefold(capsys, "models", "activate", "dips", "1").err
     wrong = onefold(capsys, "models", "verify", "dips")
     assert wrong.code == 4
     assert "dips@1: model dips@1#" in wrong.out

@@ -36,6 +36,7 @@ from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import CATALOG, Instrument
 from onefold.domain.rules import AccountRules, Rule, StrategyRules
 from onefold.engine.heartbeat import HEARTBEAT_S_MAX
+from onefold.learn.config import TrainingConfig
 
 PREFIX = "ONEFOLD_"
 OTHER_VARIABLES = (
@@ -252,6 +253,9 @@ class Settings(Rule):
     )
     feeds: dict[str, FeedSettings] = Field(
         default_factory=dict, description="Where bars come from in real time, by symbol."
+    )
+    training: dict[Annotated[str, Field(pattern=NAME_PATTERN)], TrainingConfig] = Field(
+        default_factory=dict, description="Models that `onefold train` makes, by name."
     )
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="Pins and approvals of models, by name."

@@ -8,6 +8,7 @@ recorded and explained.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import numpy as np
@@ -92,6 +93,15 @@ class MlIbs(Filtered, IbsA):
     """Internal bar strength whose entries a model judges."""
 
     kind: ClassVar[str] = "ml_ibs"
+
+
+RULES: Mapping[str, str] = {
+    "ml_momentum": "momentum",
+    "ml_mean_reversion": "mean_reversion",
+    "ml_breakout": "breakout",
+    "ml_ibs": "ibs_a",
+}
+"""The rule of each filtered strategy, both by their kinds."""
 
 
 class MlDirection(WithModel):

@@ -109,7 +109,7 @@ def overview_figure(view: ResultView, symbol: str | None) -> Figure:
     if symbol is not None:
         _add(figure, price_traces(view, symbol), row=3)
         _label(figure, 3, symbol)
-    return _finish(figure, height=320 + 160 * (rows - 1))
+    return finish(figure, height=320 + 160 * (rows - 1))
 
 
 def equity_figure(view: ResultView) -> Figure:
@@ -127,7 +127,7 @@ def price_figure(
     start = _opening(view, symbol)
     figure = Figure(price_traces(view, symbol, points_max, trades_max, start))
     _label(figure, 1, symbol)
-    _finish(figure, height=470)
+    finish(figure, height=470)
     figure.update_layout(legend=_ABOVE)
     if start is not None:
         _open_at(figure, start, int(view.bars[symbol].ts[0]), int(view.bars[symbol].ts[-1]))
@@ -170,7 +170,7 @@ def gates_figure(funnel: Funnel) -> Figure:
     figure.update_layout(barmode="stack", bargap=0.35, hovermode="y unified")
     clear = "rgba(0,0,0,0)"  # unseen ticks keep the names off the bars
     figure.update_yaxes(type="category", showgrid=False, ticks="outside", tickcolor=clear)
-    _finish(figure, height=90 + 30 * max(1, len(names)), time_axis=False)
+    finish(figure, height=90 + 30 * max(1, len(names)), time_axis=False)
     figure.update_layout(legend={"y": 1.0, "yanchor": "bottom", "traceorder": "normal"})
     return figure
 
@@ -331,7 +331,7 @@ def _label(figure: Figure, row: int, text: str, *, percent: bool = False) -> Non
         figure.layout[axis].tickformat = ".0%"
 
 
-def _finish(figure: Figure, height: int, *, time_axis: bool = True) -> Figure:
+def finish(figure: Figure, height: int, *, time_axis: bool = True) -> Figure:
     """Give a figure the look that all share."""
     figure.update_layout(
         template="none",

@@ -114,6 +114,11 @@ class ModelStore:
         expired = state.expired.get(str(version), sidecar.expires_on)
         if self._today and expired and self._today >= expired:
             raise ModelError(f"model {sidecar.identity} has expired on {expired}")
+        return self._version(name, version)
+
+    def _version(self, name: str, version: int) -> Model:
+        """Return a version that has proved itself, expired or not."""
+        sidecar = self._sidecar(name, version)
         return self._proved(sidecar, self._artifact(sidecar))
 
     def _proved(self, sidecar: Sidecar, artifact: bytes) -> Model:
@@ -210,9 +215,12 @@ class ModelStore:
         return numbered
 
     def activate(self, name: str, version: int, *, reason: str = "", operator: str = "") -> Model:
-        """Let strategies trade on a version, once it has proved itself; return it."""
-        model = self.get(f"{name}@{version}")
-        base, state = model.sidecar.name, self._state(model.sidecar.name)
+        """Let strategies trade on a version, once it has proved itself; return it.
+
+        One that has expired may be activated too: backtests look at the past.
+        """
+        base = self._known(name)
+        model, state = self._version(base, version), self._state(base)
         before = [*state.before, state.active] if state.active not in (0, version) else state.before
         change = Change(time.time_ns(), "activate", version, reason, operator)
         self._decide(base, state, change, active=version, before=before)
@@ -225,7 +233,7 @@ class ModelStore:
         if not state.before:
             raise ModelError(f"model {base!r} has no version to go back to")
         *before, version = state.before
-        model = self.get(f"{base}@{version}")
+        model = self._version(base, version)
         change = Change(time.time_ns(), "rollback", version, reason, operator)
         self._decide(base, state, change, active=version, before=before)
         return model

@@ -99,6 +99,9 @@ def activate(
     store = _store(folder)
     model = store.activate(name, version, reason=reason, operator=getpass.getuser())
     _tell(store, model.sidecar, json_)
+    [listed] = [one for one in store.listed(name) if one.version == version]
+    if listed.state == "expired":
+        note(f"{model.identity} has expired: backtests use it, sessions in real time do not")
 
 
 @app.command()

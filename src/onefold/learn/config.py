@@ -1,0 +1,65 @@
+"""What a user says about training a model."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from onefold.domain.errors import ConfigError
+from onefold.domain.rules import Rule
+from onefold.signals.expression import feature_of
+
+
+class TrainingConfig(Rule):
+    """How one model is trained: on what, for what, and how its skill is judged."""
+
+    strategy: str = Field(
+        description="The strategy of `strategies` whose entries it judges, or that follows it."
+    )
+    features: tuple[str, ...] = Field(
+        min_length=1, max_length=500, description="Texts such as rsi(14) or close / sma(20) - 1."
+    )
+    label: Literal["trade", "direction", "trend"] = Field(
+        "trade",
+        description="trade: whether the strategy's own trade pays; direction: whether the close is "
+        "higher after `horizon` bars; trend: the sign of the strongest trend within `horizon`.",
+    )
+    horizon: int = Field(20, ge=1, le=10_000, description="Bars of direction and trend.")
+    turns_only: bool = Field(
+        False, description="Learn from bars at which the signal turns, not from all of its bars."
+    )
+    cusum: float | None = Field(
+        None,
+        gt=0,
+        description="Learn from bars at which the summed returns since the last one moved so far.",
+    )
+    until: date | None = Field(None, description="Use data before this day only.")
+    folds: int = Field(5, ge=2, le=50, description="Folds of the cross-validation.")
+    embargo: float = Field(
+        0.01, ge=0, lt=0.5, description="Share of all bars that is left out after a test fold."
+    )
+    decay: float = Field(
+        1.0, ge=0, le=1, description="Weight of the oldest event; 1 weighs all ages alike."
+    )
+    trees: int = Field(200, ge=1, le=10_000, description="Trees of the model.")
+    leaves: int = Field(15, ge=2, le=1_024, description="Leaves of a tree.")
+    leaf_min: int = Field(50, ge=1, description="Fewest events in a leaf.")
+    rate: float = Field(0.03, gt=0, le=1, description="Learning rate.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Of all that is random in the training.")
+    expires_days: int = Field(
+        180, ge=1, le=36_500, description="Days after the last data until the model expires."
+    )
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        for text in self.features:
+            try:
+                feature_of(text)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        twice = sorted({text for text in self.features if self.features.count(text) > 1})
+        if twice:
+            raise ValueError(f"feature {twice[0]!r} is there twice")
+        return self

@@ -1,0 +1,212 @@
+"""Training: from a sample to a model that carries its own proof.
+
+The same inputs give the same bytes: one thread, seeds, and no clock. What comes out has been
+scored through the very runtime that will trade it, and its golden rows are taken from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import lightgbm
+import msgspec
+import numpy as np
+from onnxmltools import convert_lightgbm  # type: ignore[import-untyped]
+from onnxmltools.convert.common.data_types import FloatTensorType  # type: ignore[import-untyped]
+from sklearn.isotonic import isotonic_regression  # type: ignore[import-untyped]
+
+from onefold.domain.columns import Floats
+from onefold.domain.errors import ModelError
+from onefold.learn.config import TrainingConfig
+from onefold.learn.evidence import Evidence, evidence
+from onefold.learn.sample import Sample
+from onefold.learn.validation import PurgedKFold, auc
+from onefold.signals.model import Calibration, Golden, Model, Sidecar, schema_hash
+from onefold.signals.runtimes import predictor
+
+LIBRARIES = ("lightgbm", "onnxmltools", "onnxruntime", "scikit-learn", "numpy")
+GOLDEN_ROWS, QUANTILES = 32, 21
+BIN_EVENTS, BINS_MAX = 50, 10
+"""Independent events in a bin of the calibration, and how many bins there are at most."""
+TOLERANCE = 1e-4
+"""How far the exported model may be from the trained one: it counts with fewer digits."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What each feature is worth, by three measures.
+
+    `mdi` is its share of the gain in the trees (in sample), `mda` how much the area falls out of
+    sample when the feature is shuffled, `alone` the area out of sample with it alone. Lopez de
+    Prado, Advances in Financial Machine Learning (2018), chapter 8.
+    """
+
+    names: tuple[str, ...]
+    mdi: Floats
+    mda: Floats
+    alone: Floats
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its artifact, and what is known of its worth."""
+
+    sidecar: Sidecar
+    artifact: bytes
+    evidence: Evidence
+    importance: Importance
+    sample: Sample
+
+
+def train(
+    name: str,
+    found: Sample,
+    config: TrainingConfig,
+    *,
+    target: str,
+    created_on: str,
+    trials: int = 1,
+) -> Trained:
+    """Return a trained model; `created_on` is a date, `target` says what it predicts.
+
+    Raises `ModelError` where the exported model is not the trained one.
+    """
+    shown = evidence(found, config, _fitting(config), trials)
+    booster = _booster(found.features, found.won, found.weights, config)
+    artifact = _exported(booster, name, found.features.shape[1])
+    predict = predictor("onnx", artifact)
+    raw = np.asarray(predict(found.features), np.float64)
+    farthest = float(np.abs(raw - booster.predict(_narrow(found.features))).max())
+    if farthest > TOLERANCE:
+        raise ModelError(f"the exported model differs from the trained one by {farthest:.2g}")
+    draft = _sidecar(name, found, config, artifact, shown, target, created_on)
+    scores = Model(draft, predict).scores(found.features)
+    sidecar = _with_golden(draft, found, scores)
+    Model(sidecar, predict).prove()
+    return Trained(sidecar, artifact, shown, _importance(found, config, booster), found)
+
+
+def _narrow(features: Floats) -> Floats:
+    """Return features with the digits that the exported model sees."""
+    return features.astype(np.float32).astype(np.float64)
+
+
+def _booster(features: Floats, won: Any, weights: Floats, config: TrainingConfig) -> Any:
+    data = lightgbm.Dataset(_narrow(features), won, weight=weights, free_raw_data=False)
+    settings = {
+        "objective": "binary", "num_leaves": config.leaves, "learning_rate": config.rate,
+        "min_data_in_leaf": min(config.leaf_min, max(1, len(won) // 4)), "seed": config.seed,
+        "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1,
+    }  # fmt: skip
+    return lightgbm.train(settings, data, config.trees)
+
+
+def _fitting(config: TrainingConfig) -> Callable[[Floats, Any, Floats], Callable[[Floats], Floats]]:
+    def fit(features: Floats, won: Any, weights: Floats) -> Callable[[Floats], Floats]:
+        booster = _booster(features, won, weights, config)
+        return lambda rows: np.asarray(booster.predict(_narrow(rows), num_threads=1))
+
+    return fit
+
+
+def _exported(booster: Any, name: str, columns: int) -> bytes:
+    shape = [("features", FloatTensorType([None, columns]))]
+    # A name is given, since the converter would make one up at random.
+    exported = convert_lightgbm(booster, name, shape, zipmap=False)
+    return bytes(exported.SerializeToString(deterministic=True))
+
+
+def _sidecar(
+    name: str,
+    found: Sample,
+    config: TrainingConfig,
+    artifact: bytes,
+    shown: Evidence,
+    target: str,
+    created_on: str,
+) -> Sidecar:
+    last = int(found.spans.end.max())
+    expires = np.datetime64(last, "ns").astype("M8[D]") + np.timedelta64(config.expires_days, "D")
+    metrics = {k: None if v is None or v != v else float(v) for k, v in shown.metrics.items()}  # noqa: PLR0124
+    return Sidecar(
+        name=name,
+        version=0,
+        runtime="onnx",
+        created_on=created_on,
+        trainer_version=version("onefold"),
+        features=list(config.features),
+        feature_names=list(found.names),
+        feature_schema_hash=schema_hash(found.names),
+        sha256=hashlib.sha256(artifact).hexdigest(),
+        golden=Golden([], []),
+        trained_from=int(found.spans.start.min()),
+        trained_to=last,
+        data_hash=found.data_hash,
+        target=target,
+        expires_on=str(expires),
+        by_row=False,
+        calibration=calibrated(shown.scores, found),
+        metrics=metrics,
+        libraries={library: version(library) for library in LIBRARIES},
+    )
+
+
+def calibrated(scores: Floats, found: Sample) -> Calibration:
+    """Return the line that turns scores out of sample into probabilities.
+
+    Events are put into bins by score, each with enough that are independent; the shares that won
+    are made to rise with the score by pooling neighbours that do not (isotonic regression).
+    """
+    known = np.flatnonzero(np.isfinite(scores))
+    order = known[np.argsort(scores[known], kind="stable")]
+    bins = int(np.clip(found.unique[order].sum() // BIN_EVENTS, 1, BINS_MAX))
+    reached = np.cumsum(found.unique[order])
+    cuts = np.searchsorted(reached, reached[-1] * np.arange(1, bins) / bins)
+    parts = [part for part in np.split(order, cuts) if len(part)]
+    x = np.array([np.average(scores[part], weights=found.unique[part]) for part in parts])
+    share = np.array([np.average(found.won[part], weights=found.unique[part]) for part in parts])
+    sizes = np.array([found.unique[part].sum() for part in parts])
+    y = np.clip(isotonic_regression(share, sample_weight=sizes), 0.0, 1.0)
+    apart = np.r_[True, np.diff(x) > 0]
+    return Calibration(x[apart].tolist(), y[apart].tolist())
+
+
+def _with_golden(draft: Sidecar, found: Sample, scores: Floats) -> Sidecar:
+    chosen = np.unique(np.linspace(0, found.rows - 1, GOLDEN_ROWS).round().astype(int))
+    steps = np.linspace(0.0, 1.0, QUANTILES)
+    return msgspec.structs.replace(
+        draft,
+        golden=Golden(found.features[chosen].tolist(), scores[chosen].tolist()),
+        quantiles=np.quantile(scores, steps).tolist(),
+        feature_quantiles=np.quantile(found.features, steps, axis=0).T.tolist(),
+    )
+
+
+def _importance(found: Sample, config: TrainingConfig, booster: Any) -> Importance:
+    gains = np.asarray(booster.feature_importance("gain"), np.float64)
+    columns = found.features.shape[1]
+    falls, alone = np.zeros(columns), np.zeros(columns)
+    chance = np.random.default_rng(config.seed)
+    fit, one = _fitting(config), _fitting(config.model_copy(update={"trees": 50, "leaves": 4}))
+    folds = [
+        (training, tested)
+        for training, tested in PurgedKFold(found.spans, config.folds, config.embargo).split()
+        if len(training) > 1 and 0.0 < found.won[training].mean() < 1.0
+    ]
+    for training, tested in folds:
+        learnt = found.won[training], found.weights[training]
+        rows, won, unique = found.features[tested], found.won[tested], found.unique[tested]
+        score = fit(found.features[training], *learnt)
+        whole = auc(score(rows), won, unique)
+        for k in range(columns):
+            shuffled = rows.copy()
+            chance.shuffle(shuffled[:, k])
+            falls[k] += (whole - auc(score(shuffled), won, unique)) / len(folds)
+            single = one(found.features[training][:, [k]], *learnt)
+            alone[k] += auc(single(rows[:, [k]]), won, unique) / len(folds)
+    total = gains.sum() or 1.0
+    return Importance(found.names, gains / total, falls, alone)
