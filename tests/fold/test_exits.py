@@ -309,6 +309,31 @@ def test_what_two_exits_opened_is_left_at_once() -> None:
     assert desk.signal(2, LONG)[0].blocked == []
 
 
+def test_what_is_being_left_is_not_entered_again_before_it_is_gone() -> None:
+    """I4: an exit that fills slowly or not at all must not let the position grow."""
+    desk = holding(10)
+    desk.tell(bar(1))
+    desk.signal(1, FLAT)
+    (leave,) = desk.orders
+    desk.fill(leave, 100.0, qty=4)
+    for number in (2, 3):
+        desk.tell(bar(number))
+        (decision,) = desk.signal(number, LONG)
+        assert (decision.purpose, decision.blocked) == ("entry", ["duplicate"])
+        desk.signal(number, FLAT)
+    desk.fill(leave, 100.0, qty=6)
+    assert desk.sleeve("qty") == 0
+    desk.tell(bar(4))
+    assert desk.signal(4, LONG)[0].blocked == []
+
+
+def test_a_reversal_does_not_wait_for_what_it_leaves() -> None:
+    desk = holding(10)
+    desk.tell(bar(1))
+    left, entered = desk.signal(1, SHORT)
+    assert (left.blocked, entered.blocked) == ([], [])
+
+
 def test_an_exit_that_fills_after_the_position_is_gone_opens_nothing() -> None:
     """I4: a target filled while the market order that was to replace it was on its way.
 
@@ -374,7 +399,7 @@ def test_flatten_closes_a_scope_and_withdraws_its_entries() -> None:
     assert desk.last == []
     (decision,) = desk.tell(Command(at(1), "flatten", instrument="ABC"))
     assert (decision.strategy, decision.qty) == ("s0", 1)
-    assert desk.signal(1, LONG)[0].blocked == ["rearm"]  # and does not open it again at once
+    assert desk.signal(1, LONG)[0].blocked == ["rearm", "duplicate"]  # not opened again at once
 
 
 def test_gtd_entries_say_when_they_expire() -> None:

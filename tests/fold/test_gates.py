@@ -323,8 +323,8 @@ def test_exits_pass_whatever_holds_back_entries() -> None:
     assert bits == sorted(bits)
     assert set(refused.blocked) == {
         "reconciled", "reduce_only", "warm_up", "session", "suppression", "confidence", "trend",
-        "edge", "own", "orders_per_day", "open_orders", "daily_loss", "drawdown", "risk_budget",
-        "position", "gross_exposure", "net_exposure", "message_rate",
+        "edge", "own", "duplicate", "orders_per_day", "open_orders", "daily_loss", "drawdown",
+        "risk_budget", "position", "gross_exposure", "net_exposure", "message_rate",
     }  # fmt: skip
     assert len(refused.values) == len(refused.thresholds) == len(GATES)
     unmeasured = [n for n, v in zip(GATE_NAMES, refused.values, strict=True) if v is None]

@@ -294,6 +294,17 @@ def test_a_halved_order_fills_one_bar_later_and_can_be_cancelled_between() -> No
         assert order.status == ("cancelled" if cancelled else "filled")
 
 
+def test_the_rest_of_a_stop_that_was_touched_is_a_market_order() -> None:
+    """Its price is not asked for again: the market may have turned meanwhile."""
+    exchange = exchange_of()
+    exchange.halve_next()
+    order = exchange.submit("a", "BTCUSDT", 1, D(3), "stop", D(101))
+    exchange.on_bar(bar(1, high=102.0))
+    assert order.filled == D("1.5")
+    exchange.on_bar(bar(2, 90.0))
+    assert (order.status, order.filled) == ("filled", D(3))
+
+
 def test_a_late_trade_of_a_cancelled_order_is_booked() -> None:
     exchange = exchange_of(perpetual())
     order = exchange.submit("a", "BTCUSDT", 1, D(2), "limit", D(95))

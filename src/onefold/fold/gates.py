@@ -109,7 +109,7 @@ GATES: tuple[GateInfo, ...] = (
     GateInfo("loss_streak", "losing trades in a row", "below", "loss_streak_max"),
     GateInfo("repeated_execution", "1 when too many fills disabled the strategy", "at most", "0"),
     GateInfo(
-        "duplicate", "orders of this sleeve that already work to the same end", "at most", "0"
+        "duplicate", "orders of this sleeve that work to the same end or leave it", "at most", "0"
     ),
     GateInfo("size", "lots that the sizing rule gives", "at least", "1"),
     GateInfo(
@@ -271,7 +271,10 @@ def _history_nb(state: Rows, trace: Rows) -> int:
     waits = 1.0 if sleeve.rearm_side == intent.side else 0.0
     since = (intent.ts - sleeve.last_exit_ts) * S_PER_NS if sleeve.last_exit_ts > 0 else _INF
     cool_down = strategy.cool_down_ns * S_PER_NS if strategy.cool_down_ns > 0 else -_INF
-    working = sleeve.entering if intent.purpose == _ENTRY else sleeve.exiting
+    working = sleeve.exiting
+    if intent.purpose == _ENTRY:
+        # What is still being left must be gone first, or a slow exit lets the position grow.
+        working = sleeve.entering + (sleeve.exiting if sleeve.qty * intent.side > 0 else 0)
     return (
         at_most_nb(trace, Gate.REARM, waits, 0.0)
         | at_least_nb(trace, Gate.COOL_DOWN, since, cool_down)

@@ -407,8 +407,8 @@ class Exchange:
     def _price(self, symbol: str) -> Decimal:
         return on_grid(self.bars[symbol][-1].close, self.instruments[symbol].tick)
 
-    def _send(self, order: VenueOrder, lots: int) -> None:
-        """Hand lots of an order to the simulated venue."""
+    def _send(self, order: VenueOrder, lots: int, *, touched: bool = False) -> None:
+        """Hand lots of an order to the simulated venue; the rest of a touched stop at the market."""
         self._sent += 1
         self._parts[self._sent] = order
         part = Order(
@@ -419,8 +419,8 @@ class Exchange:
             purpose="entry",
             side=order.side,
             qty=lots,
-            order_kind=order.kind,
-            price=None if order.price is None else float(order.price),
+            order_kind="market" if touched else order.kind,
+            price=None if order.price is None or touched else float(order.price),
             time_in_force=order.time_in_force,
             expire_ts=order.expire_ts,
             reduce_only=order.reduce_only,
@@ -433,7 +433,7 @@ class Exchange:
         for number in [n for n in self._held_lots if n not in going]:
             order = self._orders[number - 1]
             if order.symbol == symbol:
-                self._send(order, self._held_lots.pop(number))
+                self._send(order, self._held_lots.pop(number), touched=order.kind == "stop")
 
     def _meet(self, bar: Bar) -> None:
         """Let the orders meet a bar's open, then the rest of it."""
