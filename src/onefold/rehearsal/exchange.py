@@ -408,7 +408,7 @@ class Exchange:
         return on_grid(self.bars[symbol][-1].close, self.instruments[symbol].tick)
 
     def _send(self, order: VenueOrder, lots: int, *, touched: bool = False) -> None:
-        """Hand lots of an order to the simulated venue; the rest of a touched stop at the market."""
+        """Hand lots of an order to the simulated venue; of a touched stop at the market."""
         self._sent += 1
         self._parts[self._sent] = order
         part = Order(
