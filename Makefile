@@ -34,7 +34,7 @@ $(READY): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || { \
 	    echo "Setting up $(VENV); this takes a minute the first time."; \
 	    $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet "uv>=0.9"; }
-	@$(BIN)/uv sync --frozen --quiet --extra live --extra learn --python $(BIN)/python
+	@$(BIN)/uv sync --frozen --quiet --extra live --extra learn --extra cluster --python $(BIN)/python
 	@touch $@
 
 demo: $(READY)

@@ -59,6 +59,7 @@ COMMANDS: dict[str, Command] = {
     "explain": Command("explain", "Tell why a decision was made, or why nothing was traded."),
     "journal": Command("journal", "Verify and read a journal."),
     "check": Command("check", "Prove a file's features causal and its strategies elementwise."),
+    "sweep": Command("sweep", "Search for parameters over all cores, and judge the winner."),
     "train": Command("train", "Train models, and put them into the store as challengers."),
     "models": Command("models", "Add, list, check and activate models."),
     "data": Command("data", "Judge market data before anyone trades on it."),

@@ -36,7 +36,7 @@ from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import CATALOG, Instrument
 from onefold.domain.rules import AccountRules, Rule, StrategyRules
 from onefold.engine.heartbeat import HEARTBEAT_S_MAX
-from onefold.learn.config import TrainingConfig
+from onefold.learn.config import SweepConfig, TrainingConfig
 
 PREFIX = "ONEFOLD_"
 OTHER_VARIABLES = (
@@ -256,6 +256,9 @@ class Settings(Rule):
     )
     training: dict[Annotated[str, Field(pattern=NAME_PATTERN)], TrainingConfig] = Field(
         default_factory=dict, description="Models that `onefold train` makes, by name."
+    )
+    sweeps: dict[Annotated[str, Field(pattern=NAME_PATTERN)], SweepConfig] = Field(
+        default_factory=dict, description="Searches for parameters, by name."
     )
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="Pins and approvals of models, by name."

@@ -39,6 +39,11 @@ _ENVIRONMENT = jinja2.Environment(
 )
 
 
+def page_template(name: str) -> jinja2.Template:
+    """Return a template of the pages of research."""
+    return _ENVIRONMENT.get_template(name)
+
+
 def facts(trained: Trained) -> list[tuple[str, str]]:
     """Return name and text of what a model is."""
     one, found = trained.sidecar, trained.sample
@@ -122,7 +127,7 @@ def importance_rows(trained: Trained) -> list[tuple[str, str, str, str]]:
 
 def html(trained: Trained) -> str:
     """Return the card as one HTML page."""
-    return _ENVIRONMENT.get_template("card.html.j2").render(
+    return page_template("card.html.j2").render(
         title=trained.sidecar.name,
         identity=trained.sidecar.identity,
         verdict=verdict(trained),

@@ -12,6 +12,60 @@ from onefold.domain.rules import Rule
 from onefold.signals.expression import feature_of
 
 
+class Range(Rule):
+    """Numbers from `low` to `high`, both included; whole ones where all are written whole."""
+
+    low: int | float = Field(description="The lowest.")
+    high: int | float = Field(description="The highest.")
+    step: int | float | None = Field(None, gt=0, description="Distance; needed for a grid.")
+    log: bool = Field(False, description="Search evenly in the logarithm.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be less than high ({self.high})")
+        if self.log and self.low <= 0:
+            raise ValueError("log needs numbers above zero")
+        if self.log and self.step is not None:
+            raise ValueError("give step or log, not both")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Return whether all numbers are whole."""
+        given = (self.low, self.high, self.step or 1)
+        return not self.log and all(isinstance(n, int) for n in given)
+
+    def values(self) -> tuple[float, ...]:
+        """Return all numbers, of a range with a step."""
+        if self.step is None:
+            raise ConfigError("a grid needs a step for every range")
+        count = int((self.high - self.low) / self.step + 1e-9) + 1
+        made = [self.low + n * self.step for n in range(count)]
+        return tuple(int(n) if self.whole else round(n, 12) for n in made)
+
+
+class SweepConfig(Rule):
+    """A search for parameters of one strategy."""
+
+    strategy: str = Field(description="The strategy of `strategies` whose parameters are searched.")
+    params: dict[str, tuple[int | float | str | bool, ...] | Range] = Field(
+        min_length=1,
+        description="Values or a range for settings below the strategy: params.fast, exits.stop.",
+    )
+    method: Literal["grid", "random", "tpe"] = Field(
+        "grid", description="All combinations, some by chance, or Optuna's search."
+    )
+    trials: int = Field(100, ge=1, le=1_000_000, description="Trials of random and tpe.")
+    objective: Literal["sharpe", "total_return", "calmar"] = Field(
+        "sharpe", description="What is to be as large as possible."
+    )
+    batch: int = Field(
+        8, ge=1, le=1_000, description="Trials that tpe asks for before it hears of one."
+    )
+    seed: int = Field(1, ge=0, lt=2**31, description="Of random and tpe.")
+
+
 class TrainingConfig(Rule):
     """How one model is trained: on what, for what, and how its skill is judged."""
 
