@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from .world import onefold, write_config
@@ -78,3 +79,29 @@ def test_mistakes_in_a_training_are_explained(folder: Path, capsys: Capture) -> 
     assert "no date" in onefold(capsys, "train", "--on", "today").err
     write_config(folder, CONFIG.partition("training:")[0])
     assert "no model to train" in onefold(capsys, "train").err
+
+
+def test_drift_is_measured_over_a_sessions_journal(folder: Path, capsys: Capture) -> None:
+    onefold(capsys, "train", "--model", "dips")
+    onefold(capsys, "models", "activate", "dips", "1")
+    session = onefold(capsys, "run", "--json")
+    found = onefold(capsys, "models", "drift", "dips", session.json["journal"], "--json").json
+    assert [one["name"] for one in found] == ["score", "rsi(5)", "ibs()", "volatility(10)"]
+    assert found[0]["values"] > 1_000
+    assert found[1]["verdict"] in ("stable", "moved", "changed")
+    assert "PSI" in onefold(capsys, "models", "drift", "dips", session.json["journal"]).out
+
+
+def test_shares_of_strategies_become_mandates(folder: Path, capsys: Capture) -> None:
+    write_config(
+        folder,
+        CONFIG.replace("  dips: { kind: ml_ibs, params: { model: dips },", "  dips: { kind: ibs_a,")
+        .replace("  follow: { kind: ml_direction, params: { model: updown, enter: 0.52 } }\n", "")
+        .partition("training:")[0],
+    )
+    for method in ("hrp", "equal_risk", "inverse_variance"):
+        said = onefold(capsys, "allocate", "--method", method, "--write", "m.json", "--json")
+        assert sum(said.json["shares"].values()) == pytest.approx(1.0)
+    written = msgspec.json.decode((folder / "m.json").read_bytes())
+    assert {one["strategy"] for one in written} == {"dips", "plain"}
+    assert {one["mandate"] for one in written} == {"risk_budget"}

@@ -60,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     "journal": Command("journal", "Verify and read a journal."),
     "check": Command("check", "Prove a file's features causal and its strategies elementwise."),
     "sweep": Command("sweep", "Search for parameters over all cores, and judge the winner."),
+    "allocate": Command("allocate", "Weigh strategies by what each has made alone."),
     "train": Command("train", "Train models, and put them into the store as challengers."),
     "models": Command("models", "Add, list, check and activate models."),
     "data": Command("data", "Judge market data before anyone trades on it."),

@@ -17,6 +17,7 @@ from onefold.app.output import Json, emit, note, say, show, table
 from onefold.app.summary import facts_table
 from onefold.domain.errors import ConfigError, ModelError
 from onefold.signals.model import Model, Sidecar, sidecar_of
+from onefold.views.wording import number, whole
 
 app = new_app(Group, "Add, list, check and activate models.")
 
@@ -136,6 +137,34 @@ def expire(
         emit(_document(listed))
     else:
         say(f"{name}@{version} expires on {day}")
+
+
+@app.command()
+def drift(
+    name: Name,
+    journal: Annotated[Path, typer.Argument(help="A session's journal.", show_default=False)],
+    folder: Folder = MODELS,
+    json_: Json = False,
+) -> None:
+    """Compare what a model was shown and said in a session with its training."""
+    from onefold.app.drifting import drift_of  # noqa: PLC0415 - only for this command
+
+    found = drift_of(ModelStore(folder).get(name), journal)
+    if json_:
+        emit([{**one._asdict(), "verdict": one.verdict} for one in found])
+        return
+    rows = [
+        (
+            d.name,
+            d.verdict,
+            whole(d.values),
+            number(d.psi, 3),
+            number(d.ks, 3),
+            number(d.p_value, 4),
+        )
+        for d in found
+    ]
+    show(table(("", "verdict", "values", "PSI", "KS", "p-value"), rows, text=2))
 
 
 def _today() -> str:
