@@ -15,12 +15,14 @@ from onefold.signals import (
     HOLD,
     LONG,
     SHORT,
+    STRATEGIES,
     check_feature,
     check_strategy,
     raise_for,
     strategy,
 )
 from onefold.signals.blend import blended
+from onefold.signals.learned import RULES
 from onefold.signals.model import Calibration, Golden, Model
 from onefold.signals.runtimes import predictor
 
@@ -90,6 +92,14 @@ def test_a_filter_keeps_the_rules_sides_and_gives_its_confidence() -> None:
     assert set(rule.side[unknown].tolist()) >= {int(LONG), int(FLAT)}
     leaves = rule.side[unknown] == FLAT
     assert (filtered.side[unknown] == np.where(leaves, FLAT, HOLD)).all()
+
+
+@pytest.mark.parametrize("kind", RULES)
+def test_a_filter_has_the_fields_and_defaults_of_its_rule(kind: str) -> None:
+    filtered, rule = STRATEGIES[kind].model_fields, STRATEGIES[RULES[kind]].model_fields
+    assert filtered.keys() - rule.keys() == {"model"}
+    for name, field in rule.items():
+        assert (filtered[name].default, filtered[name].metadata) == (field.default, field.metadata)
 
 
 def test_direction_has_a_band_in_which_it_holds() -> None:

@@ -26,12 +26,16 @@ from onefold.signals.strategies import (
     Momentum,
     RuleStrategy,
 )
+from onefold.signals.strategy import Strategy
 
 SCORE = "model_score"
 
 
-class WithModel(RuleStrategy):
-    """A strategy with a model of the store, whose score is the feature `model_score`."""
+class WithModel(Strategy):
+    """Part of a strategy: a model of the store, whose score is the feature `model_score`.
+
+    It has no other fields, or their defaults would take the place of the rule's.
+    """
 
     model: str = Field(
         description="The model: its name (the active version), or name@version.",
@@ -48,7 +52,8 @@ class WithModel(RuleStrategy):
         """Return the features of the rule, and the model's score."""
         if self._model is None:
             raise ModelError(f"{self.kind}: its model {self.model!r} has not been loaded")
-        return {**super().extract_features(), SCORE: self._model.score}
+        rule = super().extract_features()  # type: ignore[safe-super]  # the rule's, by the heirs
+        return {**rule, SCORE: self._model.score}
 
 
 class Filtered(WithModel):
@@ -104,7 +109,7 @@ RULES: Mapping[str, str] = {
 """The rule of each filtered strategy, both by their kinds."""
 
 
-class MlDirection(WithModel):
+class MlDirection(WithModel, RuleStrategy):
     """Follow a model's probability p that the price rises: LONG where p >= enter, else FLAT.
 
     Between `leave` and `enter` it holds, so that it does not trade on every change of mind. With
