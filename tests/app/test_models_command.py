@@ -119,3 +119,23 @@ def test_results_in_a_models_sample_are_said_to_be_that(trained: Path, capsys: C
         "dips", store.add(some_models.sidecar_of(artifact, trained_to=4 * 10**18), artifact).version
     )
     assert "are in its sample" in onefold(capsys, "backtest").err
+
+
+def test_samples_of_every_runtime_can_be_traded_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """M5, M10: trees, layers, boosted trees, a linear model and a blend of two, side by side."""
+    monkeypatch.chdir(tmp_path)
+    made = onefold(capsys, "models", "sample", "--json").json["samples"]
+    assert len(made) == 6
+    assert onefold(capsys, "models", "verify").code == 0
+    names = [name.partition("@")[0] for name in made]
+    lines = [f"  {n}: {{ kind: ml_direction, params: {{ model: {n} }} }}" for n in names]
+    data = "data:\n  BTCUSD: { synthetic: { seed: 7, bars: 300 } }\nstrategies:\n"
+    write_config(tmp_path, data + "\n".join(lines) + "\n")
+    batch = onefold(capsys, "backtest", "--json")
+    assert "does not trade" not in batch.err
+    session = onefold(capsys, "run", "--json").json
+    assert session["fingerprint"] == batch.json["fingerprint"]
+    replayed = onefold(capsys, "replay", session["journal"], "--models", "models", "--json").json
+    assert replayed["fingerprint"] == batch.json["fingerprint"]

@@ -31,7 +31,8 @@ from .markets import market
 
 def model_of(runtime: str = "onnx", **facts: Any) -> Model:
     artifact = some_models.artifact_of(runtime)
-    return Model(some_models.sidecar_of(artifact, runtime, **facts), predictor(runtime, artifact))
+    sidecar = some_models.sidecar_of(artifact, runtime, **facts)
+    return Model(sidecar, predictor(sidecar.runtime, artifact))
 
 
 class Store:

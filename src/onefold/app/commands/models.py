@@ -15,7 +15,7 @@ from onefold.adapters.models.store import read_artifact
 from onefold.app.group import Group, new_app
 from onefold.app.output import Json, emit, note, say, show, table
 from onefold.app.summary import facts_table
-from onefold.domain.errors import ConfigError, ModelError
+from onefold.domain.errors import ConfigError, MissingExtra, ModelError
 from onefold.signals.model import Model, Sidecar, sidecar_of
 from onefold.views.wording import number, whole
 
@@ -137,6 +137,25 @@ def expire(
         emit(_document(listed))
     else:
         say(f"{name}@{version} expires on {day}")
+
+
+@app.command()
+def sample(folder: Folder = MODELS, json_: Json = False) -> None:
+    """Make small models of every runtime for smoke tests, and activate them."""
+    try:
+        from onefold.learn.samples import samples  # noqa: PLC0415 - its libraries are an extra
+    except ImportError as error:
+        raise MissingExtra(f"making models ({error.name})", "learn") from None
+    store = _store(folder)
+    names = []
+    for sidecar, artifact in samples():
+        added = store.add(sidecar, artifact)
+        store.activate(added.name, added.version, reason="a sample", operator=getpass.getuser())
+        names.append(f"{added.name}@{added.version}")
+    if json_:
+        emit({"samples": names})
+    else:
+        say(f"made and activated {', '.join(names)}; they say nothing about any market")
 
 
 @app.command()
