@@ -14,7 +14,7 @@ import pytest
 from onefold.adapters.models import ModelStore
 from onefold.domain.columns import Bars
 from onefold.domain.errors import ConfigError, DataError
-from onefold.learn.card import html, markdown
+from onefold.learn.card import card_of, html, markdown
 from onefold.learn.config import TrainingConfig
 from onefold.learn.evidence import LEVEL, evidence
 from onefold.learn.sample import Sample, sample
@@ -52,7 +52,7 @@ def test_the_same_inputs_give_the_same_bytes(trained: Trained) -> None:
     )
     assert again.artifact == trained.artifact
     assert msgspec.json.encode(again.sidecar) == msgspec.json.encode(trained.sidecar)
-    assert markdown(again) == markdown(trained)
+    assert markdown(card_of(again)) == markdown(card_of(trained))
     other = train(
         "dips", trained.sample, config_of(rate=0.1), target="a test", created_on="2026-11-20"
     )
@@ -176,7 +176,7 @@ def test_a_feature_that_is_none_is_refused_with_the_configuration() -> None:
 
 
 def test_a_card_says_what_there_is(trained: Trained) -> None:
-    text, page = markdown(trained), html(trained)
+    text, page = markdown(card_of(trained)), html(card_of(trained))
     for said in ("dips@0#", "a test", "AUC, purged folds", "`close / sma(10) - 1`"):
         assert said in text
     assert "no skill shown" in page

@@ -8,19 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onefold.adapters.models import ModelStore
 from onefold.app.settings import Loaded, StrategySettings
 from onefold.app.vet import vet
-from onefold.app.wiring import Recipe, load_bars, read_sources, store_of
+from onefold.app.wiring import Recipe, load_bars, made_of, read_sources, store_of
 from onefold.domain.columns import Bars, Signals
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.journal import write_atomic
-from onefold.learn.card import html, markdown
+from onefold.learn.card import Card, card_of, html, markdown, policy_card
 from onefold.learn.config import TrainingConfig
-from onefold.learn.sample import sample
-from onefold.learn.train import Trained, train
+from onefold.learn.policy import learn
+from onefold.learn.sample import sample, until
+from onefold.learn.train import train
 from onefold.signals.feature import Feature
 from onefold.signals.learned import RULES
+from onefold.signals.model import Models, Sidecar
 from onefold.signals.signal import HOLD, Columns
 from onefold.signals.strategy import Strategy
 from onefold.sim.plan import Plan
@@ -41,9 +42,10 @@ class Undecided(Strategy):
 
 
 class Stored(NamedTuple):
-    """A trained model, and where it and its cards lie."""
+    """A model in the store, its card, and where both lie."""
 
-    trained: Trained
+    sidecar: Sidecar
+    card: Card
     folder: Path
 
 
@@ -63,10 +65,33 @@ def trained_of(loaded: Loaded, name: str, created_on: str) -> Stored:
     plan = _plan(loaded, name, config, intervals)
     columns: dict[str, Bars] = {symbol: one.bars for symbol, one in bars.items()}
     vet(plan, columns)
+    if config.label == "policy":
+        return _policy(loaded, name, plan, columns, created_on)
     found = sample(plan, columns, config)
     target = _target(config, plan)
     trained = train(name, found, config, target=target, created_on=created_on)
-    return _stored(store_of(loaded), trained)
+    sidecar = store_of(loaded).add(trained.sidecar, trained.artifact)
+    return _stored(loaded, sidecar, card_of(replace(trained, sidecar=sidecar)))
+
+
+def _policy(
+    loaded: Loaded, name: str, plan: Plan, columns: dict[str, Bars], created_on: str
+) -> Stored:
+    """Learn a policy for the strategy that follows it."""
+    settings, config = loaded.settings, loaded.settings.training[name]
+    one = settings.strategies[config.strategy]
+    if one.kind != "ml_direction":
+        raise ConfigError(f"training.{name}.label: a policy is followed by ml_direction only")
+    [placement] = plan.placements
+
+    def plan_with(models: Models) -> Plan:
+        made = made_of({config.strategy: one}, {}, models)[config.strategy]
+        return replace(plan, placements=(replace(placement, strategy=made.strategy),))
+
+    shown = {symbol: until(columns[symbol], config) for symbol in columns}
+    learnt = learn(name, plan_with, shown, config, created_on)
+    sidecar = store_of(loaded).add(learnt.sidecar, learnt.artifact)
+    return _stored(loaded, sidecar, policy_card(replace(learnt, sidecar=sidecar)))
 
 
 def _plan(loaded: Loaded, name: str, config: TrainingConfig, intervals: dict[str, int]) -> Plan:
@@ -84,7 +109,7 @@ def _plan(loaded: Loaded, name: str, config: TrainingConfig, intervals: dict[str
     if config.label == "trade":
         raise ConfigError(
             f"{where}: ml_direction has no rule whose trades could be judged; "
-            f"set training.{name}.label to direction or trend"
+            f"set training.{name}.label to direction, trend or policy"
         )
     return replace(plan, placements=(replace(plan.placements[0], strategy=Undecided()),))
 
@@ -109,10 +134,8 @@ def _target(config: TrainingConfig, plan: Plan) -> str:
     return f"whether {what} within {config.horizon} bars"
 
 
-def _stored(store: ModelStore, trained: Trained) -> Stored:
-    sidecar = store.add(trained.sidecar, trained.artifact)
-    numbered = replace(trained, sidecar=sidecar)
-    folder = store.folder / sidecar.name / str(sidecar.version)
-    write_atomic(folder / f"{CARD}.md", markdown(numbered).encode())
-    write_atomic(folder / f"{CARD}.html", html(numbered).encode())
-    return Stored(numbered, folder)
+def _stored(loaded: Loaded, sidecar: Sidecar, card: Card) -> Stored:
+    folder = store_of(loaded).folder / sidecar.name / str(sidecar.version)
+    write_atomic(folder / f"{CARD}.md", markdown(card).encode())
+    write_atomic(folder / f"{CARD}.html", html(card).encode())
+    return Stored(sidecar, card, folder)

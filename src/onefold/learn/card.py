@@ -8,7 +8,7 @@ and what the chosen trades made beside all of them.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -21,7 +21,10 @@ from plotly.graph_objects import (  # type: ignore[import-untyped]
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from onefold.learn.evidence import LEVEL
+from onefold.learn.policy import Learnt
 from onefold.learn.train import Trained
+from onefold.signals.model import Sidecar
+from onefold.views.equity import DAY_NS
 from onefold.views.figures import PALETTE, escape, finish
 from onefold.views.wording import number, percent, whole
 
@@ -44,18 +47,27 @@ def page_template(name: str) -> jinja2.Template:
     return _ENVIRONMENT.get_template(name)
 
 
-def facts(trained: Trained) -> list[tuple[str, str]]:
+class Card(NamedTuple):
+    """What a card says of a model, whatever kind it is."""
+
+    identity: str
+    verdict: str
+    has_skill: bool
+    facts: list[tuple[str, str]]
+    skill: list[tuple[str, str]]
+    importance: list[tuple[str, str, str, str]]
+    figures: list[tuple[str, Figure]]
+
+
+def _facts(one: Sidecar, symbols: tuple[str, ...]) -> list[tuple[str, str]]:
     """Return name and text of what a model is."""
-    one, found = trained.sidecar, trained.sample
+    days = f"{_day(one.trained_from)} to {_day(one.trained_to)}"
     return [
         ("model", one.identity),
         ("predicts", one.target),
         ("created", f"{one.created_on}, by version {one.trainer_version}"),
-        (
-            "trained on",
-            f"{', '.join(found.symbols)}, {_day(one.trained_from)} to {_day(one.trained_to)}",
-        ),
-        ("data", one.data_hash),
+        ("trained on", f"{', '.join(symbols)}, {days}"),
+        ("data", one.data_hash or "-"),
         ("expires", one.expires_on),
         ("sha256", one.sha256),
         ("features", f"{len(one.features)} (schema {one.feature_schema_hash})"),
@@ -63,7 +75,7 @@ def facts(trained: Trained) -> list[tuple[str, str]]:
     ]
 
 
-def skill(trained: Trained) -> list[tuple[str, str]]:
+def _skill(trained: Trained) -> list[tuple[str, str]]:
     """Return name and text of the numbers by which its skill is judged, all out of sample."""
     m = trained.evidence.metrics
     areas = trained.evidence.fold_areas
@@ -101,16 +113,17 @@ def verdict(trained: Trained) -> str:
     return "no skill shown: this may be luck, so do not trade on it"
 
 
-def markdown(trained: Trained) -> str:
-    """Return the card as Markdown."""
-    lines = [f"# {trained.sidecar.identity}", "", f"**{verdict(trained)}**", ""]
-    for title, rows in (("What it is", facts(trained)), ("What it is worth", skill(trained))):
+def markdown(card: Card) -> str:
+    """Return a card as Markdown."""
+    lines = [f"# {card.identity}", "", f"**{card.verdict}**", ""]
+    for title, rows in (("What it is", card.facts), ("What it is worth", card.skill)):
         lines += [f"## {title}", "", "| | |", "|---|---|"]
         lines += [f"| {name} | {text} |" for name, text in rows]
         lines.append("")
-    lines += ["## Features", "", "| feature | gain in trees | fall when shuffled | alone |"]
-    lines += ["|---|---|---|---|"]
-    lines += [f"| `{name}` | {a} | {b} | {c} |" for name, a, b, c in importance_rows(trained)]
+    if card.importance:
+        lines += ["## Features", "", "| feature | gain in trees | fall when shuffled | alone |"]
+        lines += ["|---|---|---|---|"]
+        lines += [f"| `{name}` | {a} | {b} | {c} |" for name, a, b, c in card.importance]
     return "\n".join(lines) + "\n"
 
 
@@ -125,22 +138,65 @@ def importance_rows(trained: Trained) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def html(trained: Trained) -> str:
-    """Return the card as one HTML page."""
+def html(card: Card) -> str:
+    """Return a card as one HTML page."""
     return page_template("card.html.j2").render(
-        title=trained.sidecar.name,
-        identity=trained.sidecar.identity,
-        verdict=verdict(trained),
-        role="gain" if trained.evidence.has_skill else "loss",
-        facts=facts(trained),
-        skill=skill(trained),
-        importance=importance_rows(trained),
+        card=card,
+        role="gain" if card.has_skill else "loss",
         figures=[
             (title, figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot-{n}"))
-            for n, (title, figure) in enumerate(_figures(trained))
+            for n, (title, figure) in enumerate(card.figures)
         ],
         plotly=get_plotlyjs(),
     )
+
+
+def card_of(trained: Trained) -> Card:
+    """Return the card of a model that was trained on labels."""
+    return Card(
+        trained.sidecar.identity,
+        verdict(trained),
+        trained.evidence.has_skill,
+        _facts(trained.sidecar, trained.sample.symbols),
+        _skill(trained),
+        importance_rows(trained),
+        _figures(trained),
+    )
+
+
+def policy_card(learnt: Learnt) -> Card:
+    """Return the card of a policy."""
+    m = learnt.sidecar.metrics
+    said = "no skill shown: this may be luck, so do not trade on it"
+    if learnt.has_skill:
+        said = f"skill: without any, such returns come at most {percent(LEVEL, 1)} of the time"
+    rows = [
+        ("verdict", said),
+        (
+            "Sharpe ratio on unseen days",
+            f"{number(m['sharpe_unseen'])} ({_count(m['days_unseen'])} days)",
+        ),
+        ("p-value of no skill", number(m["p_value"], 4)),
+        ("probabilistic Sharpe ratio", percent(m["probabilistic_sharpe"], 1)),
+        (
+            "Sharpe ratio on seen days",
+            f"{number(m['sharpe_seen'])} ({_count(m['days_seen'])} days): in sample",
+        ),
+    ]
+    facts = _facts(learnt.sidecar, learnt.symbols)
+    curve = [("What it made", _curve_figure(learnt))]
+    return Card(learnt.sidecar.identity, said, learnt.has_skill, facts, rows, [], curve)
+
+
+def _curve_figure(learnt: Learnt) -> Figure:
+    figure = Figure()
+    for name, curve, role in (("seen", learnt.seen, "faint"), ("unseen", learnt.unseen, "gain")):
+        made = np.cumsum(np.nan_to_num(curve.returns))
+        time = (curve.days * (DAY_NS // 1_000_000)).astype(float)
+        line = {"color": PALETTE[role]}
+        figure.add_trace(Scatter(x=time, y=made, mode="lines", name=name, line=line))
+    figure.update_yaxes(title="sum of daily returns", tickformat=".1%")
+    return finish(figure, HEIGHT)
 
 
 def _figures(trained: Trained) -> list[tuple[str, Figure]]:

@@ -75,11 +75,15 @@ class TrainingConfig(Rule):
     features: tuple[str, ...] = Field(
         min_length=1, max_length=500, description="Texts such as rsi(14) or close / sma(20) - 1."
     )
-    label: Literal["trade", "direction", "trend"] = Field(
+    label: Literal["trade", "direction", "trend", "policy"] = Field(
         "trade",
         description="trade: whether the strategy's own trade pays; direction: whether the close is "
-        "higher after `horizon` bars; trend: the sign of the strongest trend within `horizon`.",
+        "higher after `horizon` bars; trend: the sign of the strongest trend within `horizon`; "
+        "policy: none, it learns from what its trades make.",
     )
+    generations: int = Field(40, ge=1, le=10_000, description="Steps of learning a policy.")
+    population: int = Field(16, ge=2, le=1_000, description="Pairs that are tried in each step.")
+    hidden: int = Field(6, ge=1, le=256, description="Width of a policy's hidden layer.")
     horizon: int = Field(20, ge=1, le=10_000, description="Bars of direction and trend.")
     turns_only: bool = Field(
         False, description="Learn from bars at which the signal turns, not from all of its bars."

@@ -60,7 +60,7 @@ def sample(plan: Plan, bars: Mapping[str, Bars], config: TrainingConfig) -> Samp
     features = [feature_of(text) for text in config.features]
     symbols = plan.placements[0].symbols
     parts = [
-        _part(plan, symbol, _until(bars[symbol], config), features, config) for symbol in symbols
+        _part(plan, symbol, until(bars[symbol], config), features, config) for symbol in symbols
     ]
     matrix = np.concatenate([part[0] for part in parts])
     made = labelled.joined([part[1] for part in parts])
@@ -83,7 +83,8 @@ def sample(plan: Plan, bars: Mapping[str, Bars], config: TrainingConfig) -> Samp
     return found
 
 
-def _until(bars: Bars, config: TrainingConfig) -> Bars:
+def until(bars: Bars, config: TrainingConfig) -> Bars:
+    """Return the bars that a training may use."""
     if config.until is None:
         return bars
     limit = np.datetime64(config.until, "ns").astype(np.int64)

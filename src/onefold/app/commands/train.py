@@ -40,27 +40,26 @@ def train(
     created_on = _date(on)
     try:
         from onefold.app.training import trained_of  # noqa: PLC0415 - its libraries are an extra
-        from onefold.learn.card import facts, skill  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtra(f"training ({error.name})", "learn") from None
     documents = []
     for name in wanted:
         stored = trained_of(loaded, name, created_on)
-        one = stored.trained.sidecar
+        one, card = stored.sidecar, stored.card
         documents.append(
             {
                 "model": one.identity,
                 "name": one.name,
                 "version": one.version,
                 "sha256": one.sha256,
-                "skill": stored.trained.evidence.has_skill,
+                "skill": card.has_skill,
                 "metrics": one.metrics,
                 "card": str(stored.folder / "card.html"),
             }
         )
         if not json_:
-            card = [("card", str(stored.folder / "card.html"))]
-            show(facts_table([*facts(stored.trained)[:4], *skill(stored.trained), *card]))
+            place = [("card", str(stored.folder / "card.html"))]
+            show(facts_table([*card.facts[:4], *card.skill, *place]))
         note(f"a challenger, on which nothing trades: onefold models activate {name} {one.version}")
     if json_:
         emit({"trained": documents})

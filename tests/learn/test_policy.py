@@ -1,0 +1,96 @@
+"""M9: a policy learns what pays in the simulated venue, and is judged on what it has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onefold.adapters.models import ModelStore
+from onefold.domain.columns import Bars
+from onefold.domain.convert import to_columns
+from onefold.domain.errors import DataError
+from onefold.learn.card import html, markdown, policy_card
+from onefold.learn.config import TrainingConfig
+from onefold.learn.policy import Learnt, Network, learn
+from onefold.signals import strategy
+from onefold.signals.model import Models
+from onefold.signals.runtimes import predictor
+from onefold.sim.plan import Plan
+from support import bars_of
+
+from .test_labels import plan_of, walk
+
+HOUR_NS = 3_600_000_000_000
+
+
+def plan_with(models: Models) -> Plan:
+    return plan_of(
+        strategy("ml_direction", models=models, model="any", enter=0.52, short=True, leave=0.51)
+    )
+
+
+def waves(rows: int = 5_000, seed: int = 1) -> Bars:
+    """Return hourly bars that follow a slow wave: what has risen goes on rising for a while."""
+    chance = np.random.default_rng(seed)
+    drift = 0.003 * np.sin(np.arange(rows) * 2 * np.pi / 60)
+    close = 100 * np.exp(np.cumsum(drift + chance.normal(0, 0.002, rows)))
+    open_ = np.r_[100.0, close[:-1]]
+    both = np.maximum(open_, close) * 1.0005, np.minimum(open_, close) * 0.9995
+    made = bars_of(zip(open_, *both, close, strict=True), step_ns=HOUR_NS)
+    return to_columns(made)
+
+
+def learnt_on(bars: Bars, **facts: object) -> Learnt:
+    given = {"strategy": "s0", "label": "policy", "features": ("log_return(5)", "rsi(10)")}
+    config = TrainingConfig.model_validate({"generations": 6, "population": 8, **given, **facts})
+    return learn("learner", plan_with, {"ABC": bars}, config, "2026-11-20")
+
+
+@pytest.fixture(scope="module")
+def learnt() -> Learnt:
+    return learnt_on(waves())
+
+
+def test_what_pays_is_learnt_and_holds_on_unseen_days(learnt: Learnt) -> None:
+    assert learnt.has_skill
+    m = learnt.sidecar.metrics
+    assert m["sharpe_unseen"] is not None
+    assert m["sharpe_unseen"] > 3
+    assert learnt.seen.days[-1] <= learnt.unseen.days[0]
+    assert "skill: without any" in markdown(policy_card(learnt))
+    assert html(policy_card(learnt)).count('class="plotly-graph-div"') == 1
+
+
+def test_the_same_seed_is_the_same_policy_and_it_proves_itself(
+    learnt: Learnt, tmp_path: Path
+) -> None:
+    assert learnt_on(waves()).artifact == learnt.artifact
+    assert learnt_on(waves(), seed=2).artifact != learnt.artifact
+    store = ModelStore(tmp_path)
+    store.activate("learner", store.add(learnt.sidecar, learnt.artifact).version)
+    assert store.get("learner").scores(np.zeros((3, 2))).shape == (3,)
+
+
+def test_no_skill_is_found_in_a_random_walk() -> None:
+    walked = walk(9, 5_000)
+    times = walked.ts[0] + np.arange(walked.rows) * HOUR_NS
+    hourly = walked._replace(ts=times, ts_open=times - HOUR_NS)
+    assert not learnt_on(hourly).has_skill
+
+
+def test_the_export_says_what_the_network_says() -> None:
+    chance = np.random.default_rng(3)
+    network = Network(np.array([1.0, -2.0]), np.array([0.5, 3.0]), 4)
+    weights = chance.normal(size=network.size)
+    rows = chance.normal(size=(50, 2))
+    said = predictor("onnx", network.exported(weights, "n"))(rows)
+    assert said == pytest.approx(network.predict(weights)(rows), abs=1e-12)
+
+
+def test_too_little_to_learn_from_is_said() -> None:
+    with pytest.raises(DataError, match="too few to learn a policy from"):
+        learnt_on(waves(400))
+    with pytest.raises(DataError, match="days are too few to judge"):
+        learnt_on(walk(1, 3_000))
