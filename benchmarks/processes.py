@@ -76,6 +76,11 @@ def live_figures(bounds: Bounds) -> Figures:
     return figures_of("W6", "benchmarks.w6_live", bounds)
 
 
+def model_figures(bounds: Bounds) -> Figures:
+    """Return what ``benchmarks.w7_models`` measured."""
+    return figures_of("W7", "benchmarks.w7_models", bounds)
+
+
 def is_number(value: object) -> bool:
     """Return whether a value of the line is a figure rather than a description."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -76,8 +76,8 @@ def train(
     Raises `ModelError` where the exported model is not the trained one.
     """
     shown = evidence(found, config, _fitting(config), trials)
-    booster = _booster(found.features, found.won, found.weights, config)
-    artifact = _exported(booster, name, found.features.shape[1])
+    booster = fit_booster(found.features, found.won, found.weights, config)
+    artifact = exported(booster, name, found.features.shape[1])
     predict = predictor("onnx", artifact)
     raw = np.asarray(predict(found.features), np.float64)
     farthest = float(np.abs(raw - booster.predict(_narrow(found.features))).max())
@@ -95,7 +95,8 @@ def _narrow(features: Floats) -> Floats:
     return features.astype(np.float32).astype(np.float64)
 
 
-def _booster(features: Floats, won: Any, weights: Floats, config: TrainingConfig) -> Any:
+def fit_booster(features: Floats, won: Any, weights: Floats, config: TrainingConfig) -> Any:
+    """Return trees that were fitted to outcomes; the same inputs give the same trees."""
     data = lightgbm.Dataset(_narrow(features), won, weight=weights, free_raw_data=False)
     settings = {
         "objective": "binary", "num_leaves": config.leaves, "learning_rate": config.rate,
@@ -107,13 +108,14 @@ def _booster(features: Floats, won: Any, weights: Floats, config: TrainingConfig
 
 def _fitting(config: TrainingConfig) -> Callable[[Floats, Any, Floats], Callable[[Floats], Floats]]:
     def fit(features: Floats, won: Any, weights: Floats) -> Callable[[Floats], Floats]:
-        booster = _booster(features, won, weights, config)
+        booster = fit_booster(features, won, weights, config)
         return lambda rows: np.asarray(booster.predict(_narrow(rows), num_threads=1))
 
     return fit
 
 
-def _exported(booster: Any, name: str, columns: int) -> bytes:
+def exported(booster: Any, name: str, columns: int) -> bytes:
+    """Return trees as ONNX."""
     shape = [("features", FloatTensorType([None, columns]))]
     # A name is given, since the converter would make one up at random.
     exported = convert_lightgbm(booster, name, shape, zipmap=False)
