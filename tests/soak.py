@@ -226,6 +226,8 @@ class Soak:
         self.shown: set[Scope] = set()
         self.asked = 0
         self.process: subprocess.Popen[bytes] | None = None
+        self.calm = False
+        """Nothing is done to the session any more, so that it can come to rest."""
 
     # -- the month --------------------------------------------------------------------------------
 
@@ -243,6 +245,7 @@ class Soak:
         for n in range(first, self.days * MINUTES_A_DAY - PAST):
             await self._minute(n)
         self.server.faults.clear()
+        self.calm = True
         print("no more faults", flush=True)
         await self._heal()
         person.cancel()
@@ -259,7 +262,7 @@ class Soak:
                 self.exchange.on_bar(bar_of(symbol, end - MINUTE_NS, row))
         await self.server.flushed()
         for what, chance in CHANCES.items():
-            if self.chance.random() < chance:
+            if self.chance.random() < chance and not self.calm:
                 self._let(what)
         if n % 60 == 0:
             self._check_worst_case()
