@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+import some_models
 from engine.live_rig import HandFeed
 from engine.test_live import bar
+from onefold.adapters.models import ModelStore
 from onefold.app.configfile import environment
 from onefold.app.live import (
     Account,
     Source,
     check_abilities,
+    kept,
     live_source,
     running,
     succeeded,
@@ -32,6 +35,8 @@ from onefold.engine.control import killed_by
 from onefold.engine.instance import Instance
 from onefold.journal import Journal
 from onefold.rehearsal.exchange import Exchange
+from onefold.signals import FLAT, HOLD, strategy
+from signals.markets import market
 from support import MINUTE_NS, today
 from venues.twin import Twin
 
@@ -227,3 +232,39 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30.0):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.002)
+
+
+def test_a_strategy_that_has_lost_its_model_leaves_what_it_holds(tmp_path: Path) -> None:
+    """M4, law 5: stops must not end with the model, and nothing is entered without it."""
+    artifact = some_models.artifact_of("onnx")
+    store = ModelStore(tmp_path / "models")
+    store.activate("dips", store.add(some_models.sidecar_of(artifact), artifact).version)
+    shares = {"kind": "ml_ibs", "instruments": ["AAPL"], "params": {"model": "dips"}}
+    raw = {**TWO, "strategies": {**TWO["strategies"], "shares": shares}}
+    intervals = {"AAPL": MINUTE_NS}
+    us = accounts(tmp_path, raw)["us"]
+    whole = us.recipe(intervals)
+    assert not whole.chosen.disabled
+    start = SessionStart(1, "live", "1", "1", whole.hash, whole.as_recorded())
+    store.expire("dips", 1, "2020-01-01")
+    lost = us.recipe(intervals)
+    assert "has expired" in lost.chosen.disabled["shares"]
+    assert kept(us, lost) is lost, "it has never traded"
+    with Journal.open(us.folder / "live-a", today=today) as journal:
+        journal.append(start)
+        journal.commit()
+    leaving = kept(us, lost)
+    assert not leaving.chosen.disabled
+    [placement] = leaving.plan().placements
+    bars = market("random", rows=200)
+    sides = placement.strategy.batch(bars).side
+    rule = strategy("ibs_a").batch(bars).side
+    assert set(sides.tolist()) == {int(FLAT), int(HOLD)}
+    assert (sides == FLAT).sum() == (rule == FLAT).sum()
+    # Another model than the one that it had: nothing is known of its features.
+    other = {
+        **raw,
+        "strategies": {**raw["strategies"], "shares": {**shares, "params": {"model": "x"}}},
+    }
+    changed = accounts(tmp_path, other)["us"]
+    assert kept(changed, changed.recipe(intervals)).chosen.disabled

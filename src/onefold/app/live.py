@@ -27,6 +27,7 @@ from onefold.app.live_settings import AccountSettings, FeedSettings
 from onefold.app.settings import Loaded, Settings, accounts_of
 from onefold.app.vet import vet
 from onefold.app.wiring import (
+    Chosen,
     Recipe,
     build,
     chosen_of,
@@ -35,7 +36,7 @@ from onefold.app.wiring import (
     recorded_recipe,
     store_of,
 )
-from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
+from onefold.domain.errors import ConfigError, ModelError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.ports import LiveFeed, LiveVenue
 from onefold.domain.records import Handover, Order, Record, SessionStart
@@ -58,6 +59,7 @@ from onefold.engine.succession import (
     new_folder,
 )
 from onefold.journal import Journal, read
+from onefold.signals.model import silenced
 from onefold.sim.exchange import SimulatedVenue
 from onefold.sim.plan import Plan
 
@@ -245,11 +247,13 @@ async def running(
     account: Account, source: Source, told: Callable[[str], None]
 ) -> AsyncIterator[Live]:
     """Take the right to trade, recover, and give a session that can be run; then close all."""
-    recipe = account.recipe(source.intervals_ns)
+    wanted = account.recipe(source.intervals_ns)
+    recipe = kept(account, wanted)
     plan = recipe.plan()
     vet(plan, {})
-    for name, why in recipe.chosen.disabled.items():
-        told(f"strategy {name} does not trade: {why}")
+    for name, why in wanted.chosen.disabled.items():
+        what = "does not trade" if name in recipe.chosen.disabled else "only leaves what it holds"
+        told(f"strategy {name} {what}: {why}")
     async with contextlib.AsyncExitStack() as stack:
         instance = stack.enter_context(Instance(account.folder, account.name))
         venue = await _opened(account, source, plan, stack)
@@ -262,6 +266,31 @@ async def running(
         live = builder.with_venue(venue)
         yield live
         builder.leave(live.session)
+
+
+def kept(account: Account, recipe: Recipe) -> Recipe:
+    """Return a live account's recipe with strategies that have lost their model, to leave only.
+
+    They may hold positions, whose stops must not end with the model. Their models are those of the
+    journal before, and say nothing any more: so nothing is entered.
+    """
+    before = current(account.folder, account.mode) if account.mode == "live" else None
+    if before is None or not recipe.chosen.disabled:
+        return recipe
+    recorded = recorded_recipe(before.start)
+    silent = {name: silenced(model) for name, model in recorded.chosen.models.items()}
+    left = [
+        name
+        for name in recipe.chosen.disabled
+        if name in recorded.settings.strategies and name not in recorded.chosen.disabled
+    ]
+    disabled = {n: why for n, why in recipe.chosen.disabled.items() if n not in left}
+    chosen = Chosen({**silent, **recipe.chosen.models}, disabled)
+    try:
+        recipe._replace(chosen=chosen).plan()
+    except ModelError:  # it wants another model than the one that it had
+        return recipe
+    return recipe._replace(chosen=chosen)
 
 
 async def _opened(

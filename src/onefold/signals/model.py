@@ -178,6 +178,11 @@ class Model:
             )
 
 
+def silenced(model: Model) -> Model:
+    """Return a model of which every score is unknown: nothing is entered on it."""
+    return Model(model.sidecar, lambda rows: np.full(len(rows), NAN))
+
+
 def _features(sidecar: Sidecar) -> tuple[Feature, ...]:
     if not sidecar.features:
         raise ModelError(f"model {sidecar.identity} has no features")
