@@ -14,7 +14,7 @@ import some_models
 from onefold.domain.errors import ModelError, ReplayMismatch
 from onefold.domain.records import AnyRecord, Bar, Score
 from onefold.engine.backtest import backtest
-from onefold.engine.inference import LATE, Inference
+from onefold.engine.inference import EXPIRED, LATE, Inference
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import replay
 from onefold.engine.session import Session
@@ -173,8 +173,28 @@ def test_a_late_answer_is_discarded_and_the_replay_knows_it(tmp_path: Path) -> N
     again = replay(tmp_path, plan_of(model_of(halves)), models=True)
     assert again.run.fingerprint == live.result().fingerprint
     time.sleep(1.0)
-    answer = inference.ask("m", lambda _: 0.5, (1.0,))
+    answer = inference.ask(model_of(halves).score, lambda _: 0.5, (1.0,))
     assert answer == (0.5, ""), "once awake it answers again"
+
+
+def test_a_model_that_expires_while_a_session_runs_says_nothing_more(tmp_path: Path) -> None:
+    day = {"today": "2026-11-20"}
+    sidecar = msgspec.structs.replace(model_of(halves).sidecar, expires_on="2026-11-21")
+    asked = []
+
+    def counted(rows: Any) -> Any:
+        asked.append(rows)
+        if len(asked) == 50:
+            day["today"] = "2026-11-21"
+        return halves(rows)
+
+    plan = plan_of(Model(sidecar, counted))
+    live = run(plan, tmp_path, inference=Inference(today=lambda: str(day["today"])))
+    assert len(asked) == 50
+    expired = [one for one in scores(tmp_path) if one.why == EXPIRED]
+    assert len(expired) > 100
+    again = replay(tmp_path, plan_of(Model(sidecar, halves)), models=True)
+    assert again.run.fingerprint == live.result().fingerprint
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,7 @@ class Account:
         )
         loaded = Loaded(mine, self.loaded.path)
         sources = read_sources(loaded)
-        today = datetime.now(UTC).date().isoformat()
-        store = store_of(loaded, today=today, live=self.mode == "live")
+        store = store_of(loaded, today=today(), live=self.mode == "live")
         return Recipe(mine, intervals_ns, sources, chosen_of(mine, sources, store))
 
 
@@ -266,6 +265,11 @@ async def running(
         live = builder.with_venue(venue)
         yield live
         builder.leave(live.session)
+
+
+def today() -> str:
+    """Return the date, UTC."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def kept(account: Account, recipe: Recipe) -> Recipe:
@@ -438,13 +442,14 @@ class _Builder:
         )
         handover = self._handover
         deadline_s = self._account.loaded.settings.session.model_deadline_s
+        in_time = None if self._source.is_recorded else Inference(deadline_s, today)
         return Session(
             self._plan,
             venue,
             recorder,
             self._start,
             handover=handover,
-            inference=Inference(None if self._source.is_recorded else deadline_s),
+            inference=in_time,
             keep=False,
         )
 

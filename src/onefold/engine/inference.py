@@ -15,8 +15,11 @@ from typing import Any
 
 from onefold.domain.errors import ModelError
 from onefold.signals.feature import Kernel
+from onefold.signals.model import ModelScore
 
-LATE = "late"
+LATE, EXPIRED = "late", "expired"
+NOT_ASKED = frozenset({LATE, EXPIRED})
+"""Why there is no score, where it was not the model that said so."""
 FAILURE_MAX = 200
 """Characters of a failure that are recorded."""
 Answer = tuple[float | None, str]
@@ -27,21 +30,27 @@ class Inference:
     """Asks models, and counts what came of it by their identities.
 
     `deadline_s` is how long an answer is waited for; None waits for ever, in the calling thread.
+    `today` gives the date by which models expire, None where the past is looked at.
     """
 
-    def __init__(self, deadline_s: float | None = None) -> None:
+    def __init__(
+        self, deadline_s: float | None = None, today: Callable[[], str] | None = None
+    ) -> None:
         self._worker = None if deadline_s is None else _Worker(deadline_s)
+        self._today = today
         self.counts: dict[str, dict[str, int]] = {}
 
-    def ask(self, model: str, kernel: Kernel, values: Any) -> Answer:
+    def ask(self, score: ModelScore, kernel: Kernel, values: Any) -> Answer:
         """Return a model's answer for a row of features."""
-        if self._worker is None:
+        if self._today is not None and score.model.sidecar.expired(self._today()):
+            answer: Answer = (None, EXPIRED)
+        elif self._worker is None:
             answer = _answer(kernel, values)
         else:
             answer = self._worker.ask(lambda: _answer(kernel, values))
-        counts = self.counts.setdefault(model, {"scores": 0, "late": 0, "failed": 0})
-        score, why = answer
-        counts["scores" if score is not None else "late" if why == LATE else "failed"] += 1
+        counts = self.counts.setdefault(score.name, {"scores": 0, "late": 0, "failed": 0})
+        value, why = answer
+        counts["scores" if value is not None else "late" if why == LATE else "failed"] += 1
         return answer
 
 

@@ -37,13 +37,14 @@ from onefold.domain.records import (
     Signal,
 )
 from onefold.domain.words import Mode
-from onefold.engine.inference import LATE, Inference
+from onefold.engine.inference import NOT_ASKED, Inference
 from onefold.engine.recorder import Recorder
 from onefold.fold.codec import Inbox, Outbox
 from onefold.fold.handover import take_over
 from onefold.fold.state import Out, State
-from onefold.signals.feature import Feature, Kernel, all_known
+from onefold.signals.feature import Kernel, all_known
 from onefold.signals.gate import Measured
+from onefold.signals.model import ModelScore
 from onefold.signals.signal import NOTHING_HELD, Held, SignalRow
 from onefold.signals.stream import SignalSetStream
 from onefold.sim.backtest import Run
@@ -128,7 +129,7 @@ class Session:
         stream = signals.stream(partial(self._scored, self.names.symbols[i]))
         return _Watched([self.plan.placements[n].name for n in numbers], sleeves, stream)
 
-    def _scored(self, symbol: str, feature: Feature, ask: Kernel) -> Kernel:
+    def _scored(self, symbol: str, feature: ModelScore, ask: Kernel) -> Kernel:
         """Return what gives a model's score of an instrument, and records it before it is used."""
         model = feature.name
 
@@ -136,8 +137,8 @@ class Session:
             if not all_known(values):
                 return _NAN
             said = self._recorder.score(symbol, self._bar_ts, model)
-            if said is None or (self._asks_again and said.why != LATE):
-                answer = self.inference.ask(model, ask, values)
+            if said is None or (self._asks_again and said.why not in NOT_ASKED):
+                answer = self.inference.ask(feature, ask, values)
                 said = Score(symbol, self._bar_ts, model, *answer)
             self._recorder.append(said)
             return _NAN if said.value is None else said.value

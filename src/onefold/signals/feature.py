@@ -32,7 +32,7 @@ PRICE_COLUMNS = ("open", "high", "low", "close", "volume", "bid", "ask")
 
 Kernel = Callable[[Any], Any]
 """One open stream of a node: takes its input's value, or a tuple of its inputs' values."""
-Scored = Callable[["Feature", Kernel], Kernel]
+Scored = Callable[[Any, Kernel], Kernel]
 """Takes a model's score and its stream, and returns the stream to ask instead: one that records."""
 
 
