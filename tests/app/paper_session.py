@@ -90,9 +90,17 @@ class PaperSession:
             time.sleep(0.02)
 
     def bars_pass(self, bars: int = 15) -> None:
-        """Wait until the session has taken some more bars."""
+        """Wait until the session has taken some more bars from now on."""
+        for _ in range(2):  # one that is being written now may tell of a moment before
+            self._beats_again()
         before = self.beat()["counts"]["bars"]
         self.wait(lambda beat: beat["counts"]["bars"] >= before + bars)
+
+    def _beats_again(self) -> None:
+        """Wait until the heartbeat has been written once more."""
+        path = self.account / "heartbeat.json"
+        last = path.stat().st_mtime_ns
+        self.wait(lambda _: path.stat().st_mtime_ns != last)
 
     def journal(self) -> Path:
         """Return the folder of the journal."""

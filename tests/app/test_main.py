@@ -59,7 +59,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("bcktest",), "there is no command 'bcktest'; did you mean 'backtest'?"),
         (("journal", "verfy"), "there is no command 'verfy'; did you mean 'verify'?"),
-        (("xyz",), "there is no command 'xyz'; known: adopt, backtest, check"),
+        (("xyz",), "there is no command 'xyz'; known: adopt, allocate, backtest"),
         (("replay",), "see `onefold replay --help`"),
         (("replay", "--fast"), "no such option: --fast"),
         (("run", "--mode", "lve"), "invalid value for '--mode': 'lve' is not"),

@@ -186,7 +186,12 @@ class RayCluster:
         self._ray, self.size = ray, size
         self._own = not ray.is_initialized()
         if self._own:
-            ray.init(address=address, num_cpus=None if address else size, log_to_driver=False)
+            ray.init(
+                address=address,
+                num_cpus=None if address else size,
+                log_to_driver=False,
+                include_dashboard=None if address else False,
+            )
         self._task = ray.remote(num_cpus=1)(trial)
         self._path, self._name = path, name
 
