@@ -120,7 +120,7 @@ def test_a_ray_cluster_finds_the_same(folder: Path, capsys: Capture) -> None:
     expected = trials_of(local)
     Path(local["folder"]).rename(folder / "before")
     done = subprocess.run(
-        [*COMMAND, "sweep", "--name", "find", "--on", "ray", "--jobs", "2", "--json"],
+        [*COMMAND, "sweep", "--name", "find", "--on", "ray", "--jobs", "1", "--json"],
         cwd=folder,
         check=True,
         capture_output=True,
