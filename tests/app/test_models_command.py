@@ -121,6 +121,21 @@ def test_results_in_a_models_sample_are_said_to_be_that(trained: Path, capsys: C
     assert "are in its sample" in onefold(capsys, "backtest").err
 
 
+def test_a_model_is_not_used_on_bars_of_another_length(trained: Path, capsys: Capture) -> None:
+    """Its features would mean something else, and nothing else would show it."""
+    folder, artifact = trained.parent, trained.read_bytes()
+    write_config(folder, CONFIG)
+    store = ModelStore(folder / "models")
+    hourly = some_models.sidecar_of(artifact, interval_ns=3_600 * 10**9)
+    store.activate("dips", store.add(hourly, artifact).version)
+    said = onefold(capsys, "backtest")
+    assert said.code == 2
+    assert "was trained on bars of 3600 s, and those of BTCUSD have 60" in said.err
+    minutes = some_models.sidecar_of(artifact, interval_ns=60 * 10**9)
+    store.activate("dips", store.add(minutes, artifact).version)
+    assert onefold(capsys, "backtest").code == 0
+
+
 def test_samples_of_every_runtime_can_be_traded_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

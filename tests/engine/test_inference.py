@@ -215,6 +215,16 @@ def test_a_model_that_fails_keeps_its_strategies_out_and_the_session_going(
     assert len(session.result().fills) == 0
 
 
+def test_an_error_that_nobody_foresaw_ends_no_thread() -> None:
+    inference, score = Inference(deadline_s=5.0), model_of(halves).score
+
+    def fails(_values: Any) -> float:
+        raise KeyError("unforeseen")
+
+    assert inference.ask(score, fails, (1.0,)) == (None, "KeyError: 'unforeseen'")
+    assert inference.ask(score, lambda _: 0.5, (1.0,)) == (0.5, "")
+
+
 def test_a_model_that_only_remembers_cannot_score() -> None:
     with pytest.raises(ModelError, match="only remembered here"):
         model_of(None).scores(np.zeros((1, 3)))

@@ -45,7 +45,7 @@ def waves(rows: int = 5_000, seed: int = 1) -> Bars:
 def learnt_on(bars: Bars, **facts: object) -> Learnt:
     given = {"strategy": "s0", "label": "policy", "features": ("log_return(5)", "rsi(10)")}
     config = TrainingConfig.model_validate({"generations": 6, "population": 8, **given, **facts})
-    return learn("learner", plan_with, {"ABC": bars}, config, "2026-11-20")
+    return learn("learner", plan_with, {"ABC": bars}, config, created_on="2026-11-20")
 
 
 @pytest.fixture(scope="module")

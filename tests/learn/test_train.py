@@ -16,9 +16,11 @@ from onefold.domain.columns import Bars
 from onefold.domain.errors import ConfigError, DataError
 from onefold.learn.card import card_of, html, markdown
 from onefold.learn.config import TrainingConfig
-from onefold.learn.evidence import LEVEL, evidence
+from onefold.learn.evidence import LEVEL, evidence, is_skill
+from onefold.learn.labels import Labels
 from onefold.learn.sample import Sample, sample
 from onefold.learn.train import Trained, _fitting, calibrated, train
+from onefold.learn.weights import attribution
 from onefold.signals import strategy
 from onefold.signals.model import Model
 from onefold.signals.runtimes import predictor
@@ -127,6 +129,35 @@ def test_no_skill_is_found_in_random_walks_and_shuffled_labels() -> None:
     print(f"skill was claimed in {sum(found)} of {len(found)} samples without any: {rate:.1%}")
     allowed = LEVEL * len(found) + 3 * (LEVEL * len(found)) ** 0.5
     assert sum(found) <= allowed
+
+
+def test_the_best_of_many_needs_more_to_be_called_skill(trained: Trained) -> None:
+    """Each other model that was trained under the name before is a trial; the same one is none."""
+    found = with_skill(trained.sample, 5)
+    given = {"target": "a test", "created_on": "2026-11-20"}
+    first = train("dips", found, config_of(), **given)
+    same = train("dips", found, config_of(), tried={first.sidecar.sha256}, **given)
+    assert same.sidecar == first.sidecar
+    many = train("dips", found, config_of(), tried={str(n) for n in range(9)}, **given)
+    m = many.evidence.metrics
+    assert (m["trials"], m["p_value"]) == (10, first.evidence.metrics["p_value"])
+    assert m["deflated_sharpe"] <= first.evidence.metrics["deflated_sharpe"]  # type: ignore[operator]
+    assert "the best of 10 counted" in markdown(card_of(many))
+    assert is_skill({"p_value": 0.01, "trials": 2.0})
+    assert not is_skill({"p_value": 0.01, "trials": 3.0})
+
+
+def test_events_can_weigh_what_their_bars_returned() -> None:
+    bars = walk(4, 1_000)
+    plain, shares = sample_of(bars), sample_of(bars, weights="attribution")
+    labels = Labels(
+        np.searchsorted(bars.ts, plain.spans.start),
+        np.searchsorted(bars.ts, plain.spans.end),
+        plain.won,
+        plain.gains,
+        plain.won,
+    )
+    assert shares.weights == pytest.approx(plain.weights * attribution(labels, bars.close))
 
 
 def test_a_constant_score_is_no_skill(trained: Trained) -> None:

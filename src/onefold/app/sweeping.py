@@ -96,8 +96,13 @@ _bench = lru_cache(maxsize=1)(bench)
 
 
 def trial(path: str, name: str, number: int, params: Params) -> Line:
-    """Run one trial in whatever process this is."""
-    outcome = _bench(path, name).outcome(params)
+    """Run one trial in a process that may have opened the sweep before."""
+    return tried(_bench(path, name), number, params)
+
+
+def tried(made: Bench, number: int, params: Params) -> Line:
+    """Return what came of one trial."""
+    outcome = made.outcome(params)
     returns = base64.b64encode(outcome.returns.tobytes()).decode()
     return Line(number, dict(params), outcome.measures, returns, outcome.refused)
 
@@ -134,6 +139,9 @@ class Workers(Protocol):
     def run(self, tasks: Iterator[tuple[int, Params]]) -> Iterator[Line]:
         """Yield each trial once it is done."""
 
+    def close(self) -> None:
+        """Let go of what runs them."""
+
 
 class Processes:
     """Trials in processes of this machine."""
@@ -163,13 +171,15 @@ class Processes:
 class Here:
     """Trials in this process, one after another."""
 
-    def __init__(self, path: str, name: str, size: int = 1) -> None:
-        self._path, self._name, self.size = path, name, size
+    size = 1
+
+    def __init__(self, made: Bench) -> None:
+        self._made = made
 
     def run(self, tasks: Iterator[tuple[int, Params]]) -> Iterator[Line]:
         """Yield each trial once it is done."""
         for number, params in tasks:
-            yield trial(self._path, self._name, number, params)
+            yield tried(self._made, number, params)
 
     def close(self) -> None:
         """Do nothing."""
@@ -219,11 +229,10 @@ def run_sweep(
     done = read_log(log)
     with log.open("ab") as file:
         for batch in search.batches():
-            told = [(n, p, done[n]) for n, p in batch if n in done]
-            for number, params, line in told:
-                _check(number, params, line, log)
-            left = iter([(n, p) for n, p in batch if n not in done])
-            for line in workers.run(left):
+            for number, params in batch:
+                if number in done:
+                    _check(number, params, done[number], log)
+            for line in workers.run(iter([(n, p) for n, p in batch if n not in done])):
                 file.write(msgspec.json.encode(line) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())

@@ -17,7 +17,7 @@ from onefold.journal import write_atomic
 from onefold.learn.card import Card, card_of, html, markdown, policy_card
 from onefold.learn.config import TrainingConfig
 from onefold.learn.policy import learn
-from onefold.learn.sample import sample, until
+from onefold.learn.sample import interval_of, sample, until
 from onefold.learn.train import train
 from onefold.signals.feature import Feature
 from onefold.signals.learned import RULES
@@ -69,7 +69,8 @@ def trained_of(loaded: Loaded, name: str, created_on: str) -> Stored:
         return _policy(loaded, name, plan, columns, created_on)
     found = sample(plan, columns, config)
     target = _target(config, plan)
-    trained = train(name, found, config, target=target, created_on=created_on)
+    tried = _tried(loaded, name)
+    trained = train(name, found, config, target=target, created_on=created_on, tried=tried)
     sidecar = store_of(loaded).add(trained.sidecar, trained.artifact)
     return _stored(loaded, sidecar, card_of(replace(trained, sidecar=sidecar)))
 
@@ -89,9 +90,23 @@ def _policy(
         return replace(plan, placements=(replace(placement, strategy=made.strategy),))
 
     shown = {symbol: until(columns[symbol], config) for symbol in columns}
-    learnt = learn(name, plan_with, shown, config, created_on)
+    learnt = learn(
+        name,
+        plan_with,
+        shown,
+        config,
+        created_on=created_on,
+        interval_ns=interval_of(plan),
+        tried=_tried(loaded, name),
+    )
     sidecar = store_of(loaded).add(learnt.sidecar, learnt.artifact)
     return _stored(loaded, sidecar, policy_card(replace(learnt, sidecar=sidecar)))
+
+
+def _tried(loaded: Loaded, name: str) -> set[str]:
+    """Return the hashes of the models that were trained under a name before."""
+    listed = store_of(loaded).listed()
+    return {one.sidecar.sha256 for one in listed if one.name == name and one.sidecar is not None}
 
 
 def _plan(loaded: Loaded, name: str, config: TrainingConfig, intervals: dict[str, int]) -> Plan:

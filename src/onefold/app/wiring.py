@@ -43,7 +43,7 @@ from onefold.domain.errors import (
 from onefold.domain.records import Action, SessionStart
 from onefold.signals.elementwise import Elementwise
 from onefold.signals.gate import Gate
-from onefold.signals.model import Model, Models, Sidecar
+from onefold.signals.model import Model, Models, Sidecar, scores_of
 from onefold.signals.registry import STRATEGIES, Written, build_strategy, instance_of, written_in
 from onefold.signals.strategy import Strategy
 from onefold.sim.plan import Placement, Plan
@@ -93,6 +93,8 @@ class Recipe(NamedTuple):
             reasons = "; ".join(f"{n}: {why}" for n, why in self.chosen.disabled.items())
             raise ConfigError(f"strategies: none is left to run ({reasons})")
         made = made_of(left, self.sources, self.chosen)
+        for name, one in left.items():
+            self._check_intervals(name, made[name].strategy, one.instruments or symbols)
         return Plan(
             account=settings.account,
             instruments=tuple(settings.instruments[symbol] for symbol in symbols),
@@ -110,6 +112,18 @@ class Recipe(NamedTuple):
             rates=settings.rates,
             rate_pairs=settings.rate_pairs,
         )
+
+    def _check_intervals(self, name: str, strategy: Strategy, symbols: Iterable[str]) -> None:
+        """Refuse a model on bars of another length: its features would mean something else."""
+        for score in scores_of(strategy.features.values()):
+            length = score.model.sidecar.interval_ns
+            for symbol in symbols:
+                if length and self.intervals_ns[symbol] != length:
+                    raise ConfigError(
+                        f"strategies.{name}: model {score.name} was trained on bars of "
+                        f"{length // SECOND_NS} s, and those of {symbol} have "
+                        f"{self.intervals_ns[symbol] // SECOND_NS}"
+                    )
 
     def as_recorded(self) -> dict[str, Any]:
         """Return the recipe as plain values, the first record of a session."""

@@ -57,8 +57,9 @@ class Inference:
 def _answer(kernel: Kernel, values: Any) -> Answer:
     try:
         score = kernel(values)
-    except ModelError as error:
-        return None, str(error)[:FAILURE_MAX]
+    except Exception as error:  # noqa: BLE001 - whatever it was, there is no score
+        said = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
+        return None, said[:FAILURE_MAX]
     return (score, "") if score == score else (None, "no probability")  # noqa: PLR0124 - NaN
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 from plotly.graph_objects import (  # type: ignore[import-untyped]
     Bar,
@@ -18,9 +17,9 @@ from plotly.graph_objects import (  # type: ignore[import-untyped]
     Histogram,
     Scatter,
 )
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from onefold.learn.evidence import LEVEL
+from onefold.learn.pages import page
 from onefold.learn.policy import Learnt
 from onefold.learn.train import Trained
 from onefold.signals.model import Sidecar
@@ -30,21 +29,6 @@ from onefold.views.wording import number, percent, whole
 
 HEIGHT = 300
 POINTS_MAX = 2_000
-
-_ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.ChoiceLoader(
-        [jinja2.PackageLoader("onefold.learn"), jinja2.PackageLoader("onefold.views")]
-    ),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-def page_template(name: str) -> jinja2.Template:
-    """Return a template of the pages of research."""
-    return _ENVIRONMENT.get_template(name)
 
 
 class Card(NamedTuple):
@@ -67,7 +51,7 @@ def _facts(one: Sidecar, symbols: tuple[str, ...]) -> list[tuple[str, str]]:
         ("predicts", one.target),
         ("created", f"{one.created_on}, by version {one.trainer_version}"),
         ("trained on", f"{', '.join(symbols)}, {days}"),
-        ("data", one.data_hash or "-"),
+        ("data", one.data_hash),
         ("expires", one.expires_on),
         ("sha256", one.sha256),
         ("features", f"{len(one.features)} (schema {one.feature_schema_hash})"),
@@ -75,19 +59,19 @@ def _facts(one: Sidecar, symbols: tuple[str, ...]) -> list[tuple[str, str]]:
     ]
 
 
-def _skill(trained: Trained) -> list[tuple[str, str]]:
+def _skill(trained: Trained, said: str) -> list[tuple[str, str]]:
     """Return name and text of the numbers by which its skill is judged, all out of sample."""
     m = trained.evidence.metrics
     areas = trained.evidence.fold_areas
     return [
-        ("verdict", verdict(trained)),
+        ("verdict", said),
         (
             "events",
             f"{_count(m['events'])}, {_count(m['independent_events'])} independent",
         ),
         ("won", percent(m["win_rate"], 1)),
         ("AUC, purged folds", f"{_area(m['auc'])} ({', '.join(map(_area, areas))})"),
-        ("p-value of no skill", number(m["p_value"], 4)),
+        ("p-value of no skill", f"{number(m['p_value'], 4)}, {_count(m['trials'])} tried"),
         ("AUC, walking forward", _area(m["walk_forward_auc"])),
         (
             "AUC, all combinations",
@@ -106,11 +90,12 @@ def _skill(trained: Trained) -> list[tuple[str, str]]:
     ]
 
 
-def verdict(trained: Trained) -> str:
+def _verdict(what: str, trials: float | None, *, has_skill: bool) -> str:
     """Return in words whether there is skill."""
-    if trained.evidence.has_skill:
-        return f"skill: without any, such an area comes at most {percent(LEVEL, 1)} of the time"
-    return "no skill shown: this may be luck, so do not trade on it"
+    if not has_skill:
+        return "no skill shown: this may be luck, so do not trade on it"
+    among = "" if not trials or trials < 2 else f", the best of {_count(trials)} counted"
+    return f"skill: without any, such {what} at most {percent(LEVEL, 1)} of the time{among}"
 
 
 def markdown(card: Card) -> str:
@@ -140,25 +125,19 @@ def importance_rows(trained: Trained) -> list[tuple[str, str, str, str]]:
 
 def html(card: Card) -> str:
     """Return a card as one HTML page."""
-    return page_template("card.html.j2").render(
-        card=card,
-        role="gain" if card.has_skill else "loss",
-        figures=[
-            (title, figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot-{n}"))
-            for n, (title, figure) in enumerate(card.figures)
-        ],
-        plotly=get_plotlyjs(),
-    )
+    return page("card.html.j2", card.identity, card.figures, card=card)
 
 
 def card_of(trained: Trained) -> Card:
     """Return the card of a model that was trained on labels."""
+    shown = trained.evidence
+    said = _verdict("an area comes", shown.metrics["trials"], has_skill=shown.has_skill)
     return Card(
         trained.sidecar.identity,
-        verdict(trained),
-        trained.evidence.has_skill,
+        said,
+        shown.has_skill,
         _facts(trained.sidecar, trained.sample.symbols),
-        _skill(trained),
+        _skill(trained, said),
         importance_rows(trained),
         _figures(trained),
     )
@@ -167,16 +146,14 @@ def card_of(trained: Trained) -> Card:
 def policy_card(learnt: Learnt) -> Card:
     """Return the card of a policy."""
     m = learnt.sidecar.metrics
-    said = "no skill shown: this may be luck, so do not trade on it"
-    if learnt.has_skill:
-        said = f"skill: without any, such returns come at most {percent(LEVEL, 1)} of the time"
+    said = _verdict("returns come", m["trials"], has_skill=learnt.has_skill)
     rows = [
         ("verdict", said),
         (
             "Sharpe ratio on unseen days",
             f"{number(m['sharpe_unseen'])} ({_count(m['days_unseen'])} days)",
         ),
-        ("p-value of no skill", number(m["p_value"], 4)),
+        ("p-value of no skill", f"{number(m['p_value'], 4)}, {_count(m['trials'])} tried"),
         ("probabilistic Sharpe ratio", percent(m["probabilistic_sharpe"], 1)),
         (
             "Sharpe ratio on seen days",

@@ -98,6 +98,10 @@ class TrainingConfig(Rule):
     embargo: float = Field(
         0.01, ge=0, lt=0.5, description="Share of all bars that is left out after a test fold."
     )
+    weights: Literal["uniqueness", "attribution"] = Field(
+        "uniqueness",
+        description="What an event weighs: its uniqueness, or that times the returns in its bars.",
+    )
     decay: float = Field(
         1.0, ge=0, le=1, description="Weight of the oldest event; 1 weighs all ages alike."
     )

@@ -7,7 +7,7 @@ on the number of events that are independent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +49,19 @@ class Evidence:
     @property
     def has_skill(self) -> bool:
         """Return whether the test rejects that there is none."""
-        p = self.metrics["p_value"]
-        return p is not None and p <= LEVEL
+        return is_skill(self.metrics)
+
+
+def is_skill(metrics: Mapping[str, float | None]) -> bool:
+    """Return whether a p-value is small enough for the best of so many trials (Bonferroni)."""
+    p, trials = metrics["p_value"], metrics["trials"]
+    return p is not None and trials is not None and p * trials <= LEVEL
 
 
 def evidence(found: Sample, config: TrainingConfig, fit: Fit, trials: int = 1) -> Evidence:
     """Return what models that were trained without the tested events say of them.
 
-    `trials` is how many configurations were tried before this one.
+    `trials` is how many models were tried, with this one.
     """
     scores = np.full(found.rows, np.nan)
     fold_areas = []

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import polars as pl
 from plotly.graph_objects import Figure, Heatmap, Scatter  # type: ignore[import-untyped]
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from onefold.learn.card import page_template
+from onefold.learn.pages import page
 from onefold.views.figures import PALETTE, escape, finish
 
 HEIGHT = 460
@@ -33,15 +32,8 @@ def heatmap_html(
     ]
     if len(varied) == 1:
         figures = [(f"{objective} by {varied[0]}", _curve(shown, varied[0], objective))]
-    return page_template("heatmap.html.j2").render(
-        title=f"Sweep of {', '.join(names)}",
-        rows=rows,
-        figures=[
-            (title, figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot-{n}"))
-            for n, (title, figure) in enumerate(figures[:PAIRS_MAX])
-        ],
-        plotly=get_plotlyjs(),
-    )
+    title = f"Sweep of {', '.join(names)}"
+    return page("heatmap.html.j2", title, figures[:PAIRS_MAX], rows=rows)
 
 
 def _binned(column: pl.Series) -> pl.Series:

@@ -8,10 +8,8 @@ learnt on the first part of the data is judged on the rest, and nothing else of 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import NamedTuple
 
 import msgspec
@@ -21,11 +19,12 @@ from onnx import TensorProto, helper
 from onefold.domain.columns import Bars, Floats
 from onefold.domain.errors import DataError
 from onefold.learn.config import TrainingConfig
-from onefold.learn.evidence import LEVEL
+from onefold.learn.evidence import is_skill
+from onefold.learn.sidecars import drafted, hash_of, proved, trials_of
 from onefold.learn.validation import probabilistic_sharpe, sharpe
 from onefold.signals.expression import feature_of
 from onefold.signals.feature import FeatureSet
-from onefold.signals.model import Golden, Model, Models, Sidecar, schema_hash
+from onefold.signals.model import Model, Models, Sidecar
 from onefold.signals.runtimes import predictor
 from onefold.sim.backtest import Run, run
 from onefold.sim.market import Market
@@ -37,7 +36,7 @@ TRAINED_SHARE = 0.7
 NOISE, STEP = 0.3, 0.3
 MEMO = 64
 DAYS_MIN = 60
-GOLDEN_ROWS, QUANTILES = 32, 21
+LIBRARIES = ("onnx", "onnxruntime", "numpy")
 OPSET, IR_VERSION = 17, 9
 
 
@@ -113,8 +112,7 @@ class Learnt:
     @property
     def has_skill(self) -> bool:
         """Return whether what it made on unseen data is more than luck."""
-        p = self.sidecar.metrics["p_value"]
-        return p is not None and p <= LEVEL
+        return is_skill(self.sidecar.metrics)
 
 
 def learn(
@@ -122,39 +120,40 @@ def learn(
     plan_with: Callable[[Models], Plan],
     bars: Mapping[str, Bars],
     config: TrainingConfig,
+    *,
     created_on: str,
+    interval_ns: int = 0,
+    tried: Collection[str] = (),
 ) -> Learnt:
     """Return a policy that was rewarded with the Sharpe ratio of its account.
 
-    `plan_with` makes the plan of the strategy that follows it from a store that has it. Raises
-    `DataError` where there is too little to learn from.
+    `plan_with` makes the plan of the strategy that follows it from a store that has it; the others
+    are as in `train`. Raises `DataError` where there is too little to learn from.
     """
     first, last = (f(int(c.ts[i]) for c in bars.values()) for f, i in ((min, 0), (max, -1)))
     cut = int(first + (last - first) * TRAINED_SHARE)
     seen = {s: c.slice(0, int(np.searchsorted(c.ts, cut, side="right"))) for s, c in bars.items()}
     unseen = {s: c.slice(seen[s].rows, c.rows) for s, c in bars.items()}
     network = _network(seen, config)
-    draft = _draft(name, config, created_on, first, cut)
+    draft = drafted(
+        name,
+        config,
+        target="nothing: a policy that was rewarded with the Sharpe ratio of its account",
+        created_on=created_on,
+        span=(first, cut),
+        interval_ns=interval_ns,
+        data_hash=hash_of(seen),
+        libraries=LIBRARIES,
+    )
     gym = _Gym(plan_with, draft, seen)
-    weights = _evolved(network, gym, config)
-    artifact = network.exported(weights, name)
+    artifact = network.exported(_evolved(network, gym, config), name)
     predict = predictor("onnx", artifact)
-    shown, steps = _rows(seen, config), np.linspace(0.0, 1.0, QUANTILES)
-    rows = shown[np.linspace(0, len(shown) - 1, GOLDEN_ROWS).round().astype(int)]
-    judge = _Gym(plan_with, draft, unseen)
-    known, tested = gym.made(predict), judge.made(predict)
+    known, tested = gym.made(predict), _Gym(plan_with, draft, unseen).made(predict)
     if len(tested.returns) < DAYS_MIN:
         raise DataError(f"{len(tested.returns)} unseen days are too few to judge a policy by")
-    sidecar = msgspec.structs.replace(
-        draft,
-        sha256=hashlib.sha256(artifact).hexdigest(),
-        by_row=True,
-        metrics=_metrics(known, tested),
-        golden=Golden(rows.tolist(), [float(predict(row[None])[0]) for row in rows]),
-        quantiles=np.quantile(predict(shown), steps).tolist(),
-        feature_quantiles=np.quantile(shown, steps, axis=0).T.tolist(),
-    )
-    Model(sidecar, predict).prove()
+    metrics = _metrics(known, tested, trials_of(artifact, tried))
+    shown = _rows(seen, config)
+    sidecar = proved(draft, artifact, predict, shown, by_row=True, metrics=metrics)
     return Learnt(sidecar, artifact, known, tested, tuple(bars))
 
 
@@ -232,30 +231,7 @@ def _evolved(network: Network, gym: _Gym, config: TrainingConfig) -> Floats:
     return best
 
 
-def _draft(name: str, config: TrainingConfig, created_on: str, first: int, cut: int) -> Sidecar:
-    names = [feature_of(text).name for text in config.features]
-    expires = np.datetime64(cut, "ns").astype("M8[D]") + np.timedelta64(config.expires_days, "D")
-    return Sidecar(
-        name=name,
-        version=0,
-        runtime="onnx",
-        created_on=created_on,
-        trainer_version=version("onefold"),
-        features=list(config.features),
-        feature_names=names,
-        feature_schema_hash=schema_hash(names),
-        sha256="0" * 64,
-        golden=Golden([], []),
-        trained_from=first,
-        trained_to=cut,
-        target="nothing: a policy that was rewarded with the Sharpe ratio of its account",
-        expires_on=str(expires),
-        by_row=False,  # while it learns; the last bits do not matter then
-        libraries={library: version(library) for library in ("onnx", "onnxruntime", "numpy")},
-    )
-
-
-def _metrics(seen: Daily, unseen: Daily) -> dict[str, float | None]:
+def _metrics(seen: Daily, unseen: Daily, trials: int) -> dict[str, float | None]:
     known, tested = np.nan_to_num(seen.returns), np.nan_to_num(unseen.returns)
     probable = probabilistic_sharpe(tested)
     return {
@@ -263,6 +239,7 @@ def _metrics(seen: Daily, unseen: Daily) -> dict[str, float | None]:
         "sharpe_unseen": sharpe(tested) * unseen.per_year**0.5,
         "probabilistic_sharpe": probable,
         "p_value": 1.0 - probable,
+        "trials": float(trials),
         "days_seen": float(len(known)),
         "days_unseen": float(len(tested)),
     }

@@ -7,7 +7,6 @@ close, and its label nothing that was known then.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,8 +17,9 @@ from onefold.domain.errors import ConfigError, DataError
 from onefold.learn import labels as labelled
 from onefold.learn.config import TrainingConfig
 from onefold.learn.labels import Labels
+from onefold.learn.sidecars import hash_of
 from onefold.learn.validation import Spans
-from onefold.learn.weights import decayed, uniqueness
+from onefold.learn.weights import attribution, decayed, uniqueness
 from onefold.signals import Feature, FeatureSet, feature_of
 from onefold.sim.plan import Plan
 
@@ -44,6 +44,7 @@ class Sample:
     weights: Floats
     unique: Floats
     symbols: tuple[str, ...]
+    interval_ns: int
     data_hash: str
 
     @property
@@ -59,28 +60,37 @@ def sample(plan: Plan, bars: Mapping[str, Bars], config: TrainingConfig) -> Samp
     """
     features = [feature_of(text) for text in config.features]
     symbols = plan.placements[0].symbols
-    parts = [
-        _part(plan, symbol, until(bars[symbol], config), features, config) for symbol in symbols
-    ]
+    shown = {symbol: until(bars[symbol], config) for symbol in symbols}
+    parts = [_part(plan, symbol, shown[symbol], features, config) for symbol in symbols]
     matrix = np.concatenate([part[0] for part in parts])
     made = labelled.joined([part[1] for part in parts])
     start, end = (np.concatenate([part[i] for part in parts]) for i in (2, 3))
     weights = np.concatenate([part[4] for part in parts])
     order = np.lexsort((made.row, start))
     made, spans = made.take(order), Spans(start[order], end[order])
+    unique = _unique(spans)
     found = Sample(
         names=tuple(feature.name for feature in features),
         features=matrix[order],
         won=made.won,
         gains=made.gain,
         spans=spans,
-        weights=weights[order] * decayed(weights[order], config.decay),
-        unique=_unique(spans),
+        weights=weights[order] * decayed(unique, config.decay),
+        unique=unique,
         symbols=symbols,
-        data_hash=_hash(bars, symbols),
+        interval_ns=interval_of(plan),
+        data_hash=hash_of(shown),
     )
     _check(found, config)
     return found
+
+
+def interval_of(plan: Plan) -> int:
+    """Return the length of the bars that a plan's strategy trades on, 0 where they differ."""
+    [placement] = plan.placements
+    lengths = dict(zip(plan.names.symbols, plan.intervals_ns, strict=True))
+    found = {lengths[symbol] for symbol in placement.symbols}
+    return found.pop() if len(found) == 1 else 0
 
 
 def until(bars: Bars, config: TrainingConfig) -> Bars:
@@ -114,6 +124,8 @@ def _part(
     else:
         made = labelled.trend(bars.close, events, config.horizon)
     weights = uniqueness(made, bars.rows)
+    if config.weights == "attribution":
+        weights = weights * attribution(made, bars.close)
     return matrix[made.row], made, bars.ts[made.row], bars.ts[made.end], weights
 
 
@@ -151,12 +163,3 @@ def _check(found: Sample, config: TrainingConfig) -> None:
     flat = [n for n, c in zip(found.names, found.features.T, strict=True) if np.ptp(c) == 0.0]
     if flat:
         raise ConfigError(f"feature {flat[0]} is the same at every event: leave it out")
-
-
-def _hash(bars: Mapping[str, Bars], symbols: tuple[str, ...]) -> str:
-    digest = hashlib.sha256()
-    for symbol in symbols:
-        digest.update(symbol.encode() + b"\0")
-        for column in bars[symbol]:
-            digest.update(np.ascontiguousarray(column).tobytes())
-    return digest.hexdigest()[:16]

@@ -6,14 +6,12 @@ scored through the very runtime that will trade it, and its golden rows are take
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import lightgbm
-import msgspec
 import numpy as np
 from onnxmltools import convert_lightgbm  # type: ignore[import-untyped]
 from onnxmltools.convert.common.data_types import FloatTensorType  # type: ignore[import-untyped]
@@ -24,12 +22,12 @@ from onefold.domain.errors import ModelError
 from onefold.learn.config import TrainingConfig
 from onefold.learn.evidence import Evidence, evidence
 from onefold.learn.sample import Sample
+from onefold.learn.sidecars import drafted, proved, trials_of
 from onefold.learn.validation import PurgedKFold, auc
-from onefold.signals.model import Calibration, Golden, Model, Sidecar, schema_hash
+from onefold.signals.model import Calibration, Sidecar
 from onefold.signals.runtimes import predictor
 
 LIBRARIES = ("lightgbm", "onnxmltools", "onnxruntime", "scikit-learn", "numpy")
-GOLDEN_ROWS, QUANTILES = 32, 21
 BIN_EVENTS, BINS_MAX = 50, 10
 """Independent events in a bin of the calibration, and how many bins there are at most."""
 TOLERANCE = 1e-4
@@ -69,13 +67,14 @@ def train(
     *,
     target: str,
     created_on: str,
-    trials: int = 1,
+    tried: Collection[str] = (),
 ) -> Trained:
     """Return a trained model; `created_on` is a date, `target` says what it predicts.
 
-    Raises `ModelError` where the exported model is not the trained one.
+    `tried` are the hashes of the models that were trained under this name before: the more there
+    were, the more luck the best of them may have had. Raises `ModelError` where the exported model
+    is not the trained one.
     """
-    shown = evidence(found, config, _fitting(config), trials)
     booster = fit_booster(found.features, found.won, found.weights, config)
     artifact = exported(booster, name, found.features.shape[1])
     predict = predictor("onnx", artifact)
@@ -83,10 +82,25 @@ def train(
     farthest = float(np.abs(raw - booster.predict(_narrow(found.features))).max())
     if farthest > TOLERANCE:
         raise ModelError(f"the exported model differs from the trained one by {farthest:.2g}")
-    draft = _sidecar(name, found, config, artifact, shown, target, created_on)
-    scores = Model(draft, predict).scores(found.features)
-    sidecar = _with_golden(draft, found, scores)
-    Model(sidecar, predict).prove()
+    shown = evidence(found, config, _fitting(config), trials_of(artifact, tried))
+    draft = drafted(
+        name,
+        config,
+        target=target,
+        created_on=created_on,
+        span=(int(found.spans.start.min()), int(found.spans.end.max())),
+        interval_ns=found.interval_ns,
+        data_hash=found.data_hash,
+        libraries=LIBRARIES,
+    )
+    sidecar = proved(
+        draft,
+        artifact,
+        predict,
+        found.features,
+        calibration=calibrated(shown.scores, found),
+        metrics={k: v if v is None or math.isfinite(v) else None for k, v in shown.metrics.items()},
+    )
     return Trained(sidecar, artifact, shown, _importance(found, config, booster), found)
 
 
@@ -122,41 +136,6 @@ def exported(booster: Any, name: str, columns: int) -> bytes:
     return bytes(exported.SerializeToString(deterministic=True))
 
 
-def _sidecar(
-    name: str,
-    found: Sample,
-    config: TrainingConfig,
-    artifact: bytes,
-    shown: Evidence,
-    target: str,
-    created_on: str,
-) -> Sidecar:
-    last = int(found.spans.end.max())
-    expires = np.datetime64(last, "ns").astype("M8[D]") + np.timedelta64(config.expires_days, "D")
-    metrics = {k: None if v is None or v != v else float(v) for k, v in shown.metrics.items()}  # noqa: PLR0124
-    return Sidecar(
-        name=name,
-        version=0,
-        runtime="onnx",
-        created_on=created_on,
-        trainer_version=version("onefold"),
-        features=list(config.features),
-        feature_names=list(found.names),
-        feature_schema_hash=schema_hash(found.names),
-        sha256=hashlib.sha256(artifact).hexdigest(),
-        golden=Golden([], []),
-        trained_from=int(found.spans.start.min()),
-        trained_to=last,
-        data_hash=found.data_hash,
-        target=target,
-        expires_on=str(expires),
-        by_row=False,
-        calibration=calibrated(shown.scores, found),
-        metrics=metrics,
-        libraries={library: version(library) for library in LIBRARIES},
-    )
-
-
 def calibrated(scores: Floats, found: Sample) -> Calibration:
     """Return the line that turns scores out of sample into probabilities.
 
@@ -175,17 +154,6 @@ def calibrated(scores: Floats, found: Sample) -> Calibration:
     y = np.clip(isotonic_regression(share, sample_weight=sizes), 0.0, 1.0)
     apart = np.r_[True, np.diff(x) > 0]
     return Calibration(x[apart].tolist(), y[apart].tolist())
-
-
-def _with_golden(draft: Sidecar, found: Sample, scores: Floats) -> Sidecar:
-    chosen = np.unique(np.linspace(0, found.rows - 1, GOLDEN_ROWS).round().astype(int))
-    steps = np.linspace(0.0, 1.0, QUANTILES)
-    return msgspec.structs.replace(
-        draft,
-        golden=Golden(found.features[chosen].tolist(), scores[chosen].tolist()),
-        quantiles=np.quantile(scores, steps).tolist(),
-        feature_quantiles=np.quantile(found.features, steps, axis=0).T.tolist(),
-    )
 
 
 def _importance(found: Sample, config: TrainingConfig, booster: Any) -> Importance:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -53,8 +53,9 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     were called in full when it was trained. `sha256` is of the artifact. `trained_from` and
     `trained_to` are times in nanoseconds UTC, `expires_on` a date or empty. `by_row` says that
     rows are scored one by one, because the library's last bits depend on how many there are.
-    `members` names the models of an ensemble. `quantiles` are those of its scores in training, from
-    0 to 1 in even steps, `feature_quantiles` the same for each feature.
+    `interval_ns` is the length of the bars that it was trained on, 0 where they differed or nobody
+    knows. `quantiles` are those of its scores in training, from 0 to 1 in even steps,
+    `feature_quantiles` the same for each feature.
     """
 
     name: str
@@ -75,7 +76,6 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     expires_on: str = ""
     by_row: bool = True
     calibration: Calibration | None = None
-    members: list[str] = []
     quantiles: list[float] = []
     feature_quantiles: list[list[float]] = []
     metrics: dict[str, float | None] = {}
@@ -176,6 +176,16 @@ class Model:
                 f"model {self.identity}: golden row {i} scores {together[i]:.9g} here, and "
                 f"{expected[i]:.9g} where it was trained: another version of its library?"
             )
+
+
+def scores_of(nodes: Iterable[Node]) -> set[ModelScore]:
+    """Return the scores among some features and all that they are made of."""
+    found: set[ModelScore] = set()
+    for node in nodes:
+        if isinstance(node, ModelScore):
+            found.add(node)
+        found |= scores_of(node.inputs)
+    return found
 
 
 def silenced(model: Model) -> Model:

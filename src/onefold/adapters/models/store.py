@@ -96,7 +96,7 @@ class ModelStore:
         `ModelError`.
         """
         base, version = parted(name)
-        state = self._state(base)
+        state = self.state(base)
         version = version or state.active
         if not version:
             known = ", ".join(map(str, self._versions(base)))
@@ -178,7 +178,7 @@ class ModelStore:
         """Return every version, of one model or of all, with its state or what is wrong with it."""
         found: list[Listed] = []
         for base in self.names() if name is None else [self._known(name)]:
-            state = self._state(base)
+            state = self.state(base)
             found += [self._listed(base, version, state) for version in self._versions(base)]
         return found
 
@@ -220,7 +220,7 @@ class ModelStore:
         One that has expired may be activated too: backtests look at the past.
         """
         base = self._known(name)
-        model, state = self._version(base, version), self._state(base)
+        model, state = self._version(base, version), self.state(base)
         before = [*state.before, state.active] if state.active not in (0, version) else state.before
         change = Change(time.time_ns(), "activate", version, reason, operator)
         self._decide(base, state, change, active=version, before=before)
@@ -229,7 +229,7 @@ class ModelStore:
     def rollback(self, name: str, *, reason: str = "", operator: str = "") -> Model:
         """Go back to the version that was active before."""
         base = self._known(name)
-        state = self._state(base)
+        state = self.state(base)
         if not state.before:
             raise ModelError(f"model {base!r} has no version to go back to")
         *before, version = state.before
@@ -244,7 +244,7 @@ class ModelStore:
         """Let a version expire on a date: from then on no strategy trades on it."""
         base = self._known(name)
         self._sidecar(base, version)
-        state = self._state(base)
+        state = self.state(base)
         change = Change(time.time_ns(), f"expire {on}", version, reason, operator)
         self._decide(base, state, change, expired={**state.expired, str(version): on})
 
@@ -264,9 +264,6 @@ class ModelStore:
 
     def state(self, name: str) -> State:
         """Return what was decided about a model."""
-        return self._state(self._known(name))
-
-    def _state(self, name: str) -> State:
         path = self.folder / self._known(name) / STATE
         try:
             return msgspec.json.decode(path.read_bytes(), type=State)

@@ -100,7 +100,7 @@ def activate(
     store = _store(folder)
     model = store.activate(name, version, reason=reason, operator=getpass.getuser())
     _tell(store, model.sidecar, json_)
-    [listed] = [one for one in store.listed(name) if one.version == version]
+    listed = _version(store, name, version)
     if listed.state == "expired":
         note(f"{model.identity} has expired: backtests use it, sessions in real time do not")
 
@@ -132,7 +132,7 @@ def expire(
         raise ConfigError(f"--on: {on!r} is no date, YYYY-MM-DD") from None
     store = _store(folder)
     store.expire(name, version, day, reason=reason, operator=getpass.getuser())
-    [listed] = [one for one in store.listed(name) if one.version == version]
+    listed = _version(store, name, version)
     if json_:
         emit(_document(listed))
     else:
@@ -194,6 +194,11 @@ def _store(folder: Path) -> ModelStore:
     return ModelStore(folder, today=_today())
 
 
+def _version(store: ModelStore, name: str, version: int) -> Listed:
+    [listed] = [one for one in store.listed(name) if one.version == version]
+    return listed
+
+
 def _trouble(store: ModelStore, one: Listed) -> str:
     if one.trouble:
         return one.trouble
@@ -205,7 +210,7 @@ def _trouble(store: ModelStore, one: Listed) -> str:
 
 
 def _tell(store: ModelStore, sidecar: Sidecar, json_: bool, model: Model | None = None) -> None:
-    [listed] = [one for one in store.listed(sidecar.name) if one.version == sidecar.version]
+    listed = _version(store, sidecar.name, sidecar.version)
     document = {
         **_document(listed),
         "changes": [msgspec.to_builtins(c) for c in store.state(sidecar.name).changes],

@@ -23,6 +23,7 @@ from onefold.app.sweeping import (
     Line,
     Processes,
     RayCluster,
+    Workers,
     bench,
     frame_of,
     outcome_of,
@@ -76,12 +77,12 @@ def sweep(
     folder.mkdir(parents=True, exist_ok=True)
     search = Search(made.config)
     size = jobs or os.cpu_count() or 1
-    workers: Any
+    place = str(config.resolve())
+    workers: Workers = Here(made)
     if on is Where.RAY:
-        workers = RayCluster(str(config.resolve()), name, size, address)
-    else:
-        local = Processes if size > 1 else Here
-        workers = local(str(config.resolve()), name, size)
+        workers = RayCluster(place, name, size, address)
+    elif size > 1:
+        workers = Processes(place, name, size)
     try:
         with progress("sweep", search.total) as advance:
             lines = run_sweep(search, workers, folder / LOG, advance)

@@ -1,0 +1,96 @@
+"""The sidecar of a model that was made here: what all kinds of training have to say of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from onefold.domain.columns import Bars, Floats
+from onefold.learn.config import TrainingConfig
+from onefold.signals.expression import feature_of
+from onefold.signals.model import Golden, Model, Predict, Sidecar, schema_hash
+
+GOLDEN_ROWS, QUANTILES = 32, 21
+
+
+def drafted(
+    name: str,
+    config: TrainingConfig,
+    *,
+    target: str,
+    created_on: str,
+    span: tuple[int, int],
+    interval_ns: int,
+    data_hash: str,
+    libraries: Iterable[str],
+) -> Sidecar:
+    """Return what is known of a model before it has been trained.
+
+    `span` is the time that it learns from, in nanoseconds; it expires so many days after its end.
+    `interval_ns` is the length of its bars, 0 where they differ.
+    """
+    names = [feature_of(text).name for text in config.features]
+    last_day = np.datetime64(span[1], "ns").astype("M8[D]")
+    return Sidecar(
+        name=name,
+        version=0,
+        runtime="onnx",
+        created_on=created_on,
+        trainer_version=version("onefold"),
+        features=list(config.features),
+        feature_names=names,
+        feature_schema_hash=schema_hash(names),
+        sha256="0" * 64,
+        golden=Golden([], []),
+        trained_from=span[0],
+        trained_to=span[1],
+        interval_ns=interval_ns,
+        data_hash=data_hash,
+        target=target,
+        expires_on=str(last_day + np.timedelta64(config.expires_days, "D")),
+        by_row=False,
+        libraries={library: version(library) for library in libraries},
+    )
+
+
+def hash_of(bars: Mapping[str, Bars]) -> str:
+    """Return the hash of what a model learns from."""
+    digest = hashlib.sha256()
+    for symbol, columns in bars.items():
+        digest.update(symbol.encode() + b"\0")
+        for column in columns:
+            digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def trials_of(artifact: bytes, tried: Collection[str]) -> int:
+    """Return how many different models were tried, with this one; `tried` are their hashes."""
+    return len({*tried, hashlib.sha256(artifact).hexdigest()})
+
+
+def proved(
+    draft: Sidecar, artifact: bytes, predict: Predict, features: Floats, **facts: Any
+) -> Sidecar:
+    """Return the sidecar of an artifact, with golden rows out of those that it learnt from.
+
+    They are scored through the runtime that will trade it. Raises `ModelError` where it does not
+    prove itself.
+    """
+    sidecar = msgspec.structs.replace(draft, sha256=hashlib.sha256(artifact).hexdigest(), **facts)
+    model, steps = Model(sidecar, predict), np.linspace(0.0, 1.0, QUANTILES)
+    rows = features[np.unique(np.linspace(0, len(features) - 1, GOLDEN_ROWS).round().astype(int))]
+    # What is scored at once may differ in the last bits, which do not matter to quantiles.
+    at_once = Model(msgspec.structs.replace(sidecar, by_row=False), predict)
+    sidecar = msgspec.structs.replace(
+        sidecar,
+        golden=Golden(rows.tolist(), [float(model.scores(row[None])[0]) for row in rows]),
+        quantiles=np.quantile(at_once.scores(features), steps).tolist(),
+        feature_quantiles=np.quantile(features, steps, axis=0).T.tolist(),
+    )
+    Model(sidecar, predict).prove()
+    return sidecar
