@@ -496,6 +496,7 @@ def main() -> int:
         folder = Path(sys.argv[3] if len(sys.argv) > 3 else name)
         folder.mkdir(exist_ok=True)
         soak = Soak(folder, days, speed)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and leave no session behind
         try:
             asyncio.run(soak.live())
             soak.judge()

@@ -317,6 +317,8 @@ class World:
         await happening()
         if n < self.minutes and self.chance.random() < 0.1:
             self.exchange.pay(Decimal(self.chance.randint(-500, 500)) / 100)
+        if n < self.minutes and self.chance.random() < 0.4:
+            self.exchange.halve_next()
         await asyncio.sleep(max(0.0, end - asyncio.get_running_loop().time()))
         for bars in self.bars.values():
             self.exchange.on_bar(bars[n])

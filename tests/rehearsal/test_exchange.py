@@ -294,6 +294,18 @@ def test_a_halved_order_fills_one_bar_later_and_can_be_cancelled_between() -> No
         assert order.status == ("cancelled" if cancelled else "filled")
 
 
+def test_a_halved_order_is_cancelled_while_its_rest_has_yet_to_be_sent() -> None:
+    exchange = exchange_of()
+    exchange.on_bar(bar(0))
+    exchange.halve_next()
+    order = exchange.submit("a", "BTCUSDT", 1, D(3))
+    exchange.touch("BTCUSDT")
+    assert order.filled == D("1.5")
+    assert exchange.cancel("a").status == "cancelled"
+    exchange.on_bar(bar(1))
+    assert (order.status, order.filled) == ("cancelled", D("1.5"))
+
+
 def test_the_rest_of_a_stop_that_was_touched_is_a_market_order() -> None:
     """Its price is not asked for again: the market may have turned meanwhile."""
     exchange = exchange_of()

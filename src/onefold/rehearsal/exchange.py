@@ -205,9 +205,12 @@ class Exchange:
         if order is None or order.status != "working":
             what = "there is no such order" if order is None else f"the order is {order.status}"
             raise Refusal(what, "unknown_order")
+        self._held_lots.pop(order.venue_id, None)
         parts = [number for number, part in self._parts.items() if part is order]
         for number in parts:
             self._take(self._venue.send([Cancel(number, self.now_ns, order.symbol)]), asked=True)
+        if not parts:
+            self._end(order, "cancelled")
         return order
 
     def cancel_all(self, symbol: str | None = None) -> list[VenueOrder]:
