@@ -123,7 +123,7 @@ def fitting(sizes: Mapping[str, int], options: argparse.Namespace) -> dict[str, 
     """Return the sizes of the works that were asked for, smaller ones for a quick look."""
     wanted = {work: size for work, size in sizes.items() if work[:2] in options.works}
     if options.quick:
-        return {work: min(size, QUICK[work[:2]]) for work, size in wanted.items()}
+        return {work: min(size, QUICK.get(work, QUICK[work[:2]])) for work, size in wanted.items()}
     return wanted
 
 
@@ -133,7 +133,7 @@ def measure_rounds(participants: Sequence[Participant], options: argparse.Namesp
     failed: set[tuple[str, str]] = set()
     for number in range(options.rounds):
         turn = number % max(len(participants), 1)
-        for work in ("w1", "w2", "w3", "w4", "w4e"):
+        for work in ("w1", "w2", "w3", "w3o", "w4", "w4e"):
             for each in [*participants[turn:], *participants[:turn]]:
                 if work not in each.sizes or (each.name, work) in failed:
                     continue

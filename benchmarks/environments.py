@@ -56,11 +56,12 @@ class NotInstalled:
     reason: str
 
 
-WHOLE = {"w1": 1_000_000, "w2": 500, "w3": 200, "w4": 1_000_000}
-QUICK = {"w1": 100_000, "w2": 60, "w3": 10, "w4": 20_000}
+WHOLE = {"w1": 1_000_000, "w2": 500, "w3": 200, "w3o": 100, "w4": 1_000_000}
+QUICK = {"w1": 100_000, "w2": 60, "w3": 10, "w3o": 10, "w4": 20_000}
+OPTUNA = "optuna==5.0.0"
 
 PEERS = (
-    Peer("vectorbt", (Build(("vectorbt==1.2.0",)),), WHOLE),
+    Peer("vectorbt", (Build(("vectorbt==1.2.0", OPTUNA)),), WHOLE),
     Peer(
         "hftbacktest",
         (Build(("hftbacktest==2.4.4",)),),
@@ -69,8 +70,8 @@ PEERS = (
     ),
     Peer(
         "backtesting",
-        (Build(("backtesting==0.6.6",)),),
-        {"w1": WHOLE["w1"], "w3": 4, "w4": 200_000},
+        (Build(("backtesting==0.6.6", OPTUNA)),),
+        {"w1": WHOLE["w1"], "w3": 4, "w3o": 15, "w4": 200_000},
         {"w2": "one symbol a backtest"},
     ),
     Peer(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import worker, works
+from benchmarks import search, worker, works
 from onefold.domain.columns import Bars
 from onefold.domain.convert import to_records
 from onefold.domain.instruments import Instrument, Kind
@@ -65,10 +66,10 @@ def columns(source: works.Bars, ts_open: works.IntArray, interval_ns: int) -> Ba
     return Bars(
         ts_open + interval_ns,
         ts_open,
-        *(np.ascontiguousarray(source[name]) for name in works.COLUMNS),
-        unknown,
-        unknown,
-        np.broadcast_to(np.int64(-1), rows),
+        **{name: np.ascontiguousarray(source[name]) for name in works.COLUMNS},
+        bid=unknown,
+        ask=unknown,
+        to_close_s=np.broadcast_to(np.int64(-1), rows),
     )
 
 
@@ -141,15 +142,25 @@ def w2(size: int) -> worker.Measurement:
     return worker.Measurement(timing, {"": outcome})
 
 
-def w3(size: int) -> worker.Measurement:
-    """Evaluate pairs of averages, one after another on one core."""
+def of_pairs() -> Callable[[int, int], float]:
+    """Return the profit of a pair of averages, over one market that is prepared once."""
     market = Market(("W1",), {"W1": minute_bars(works.W3_BARS)}, memo=32)
-    pairs = works.W3_PAIRS[:size]
 
     def evaluate(fast: int, slow: int) -> float:
         plan = single_plan(strategy("crossover", fast=fast, slow=slow))
         return float(run(plan, market, trace=False).equity[-1]) - works.CASH
 
+    return evaluate
+
+
+def w3o(size: int) -> worker.Measurement:
+    """Let Optuna search among the pairs."""
+    return search.searched(of_pairs(), size)
+
+
+def w3(size: int) -> worker.Measurement:
+    """Evaluate pairs of averages, one after another on one core."""
+    evaluate, pairs = of_pairs(), works.W3_PAIRS[:size]
     _, first = worker.timed(lambda: evaluate(*pairs[0]))
     profits, running = worker.timed(lambda: [evaluate(*pair) for pair in pairs])
     outcomes = {
@@ -188,5 +199,7 @@ def w4e(size: int) -> worker.Measurement:
     return worker.Measurement(timing, {"": outcome})
 
 
+WORKS = {"w1": w1, "w2": w2, "w3": w3, "w3o": w3o, "w4": w4, "w4e": w4e}
+
 if __name__ == "__main__":
-    worker.main("onefold", VERSION, {"w1": w1, "w2": w2, "w3": w3, "w4": w4, "w4e": w4e})
+    worker.main("onefold", VERSION, WORKS)

@@ -18,11 +18,19 @@ from benchmarks.runner import Run
 OURS = "onefold"
 BUSY_SHARE = 0.05
 PROFIT_TOLERANCE = 1e-3  # money; sums of a million floats differ by less
-UNITS = {"w1": "bar", "w2": "symbol-bar", "w3": "evaluation", "w4": "bar", "w4e": "bar"}
+UNITS = {
+    "w1": "bar",
+    "w2": "symbol-bar",
+    "w3": "evaluation",
+    "w3o": "evaluation",
+    "w4": "bar",
+    "w4e": "bar",
+}
 TITLES = {
     "w1": "W1 crossover, one symbol",
     "w2": "W2 portfolio, cap of 20",
     "w3": "W3 sweep of pairs",
+    "w3o": "W3 searched by Optuna",
     "w4": "W4 order on every bar, batch",
     "w4e": "W4 order on every bar, event by event",
 }
@@ -136,7 +144,7 @@ def reference(line: Mapping[str, Any], key: str) -> works.Outcome:
     rule = works.Rule(**line["rule"])
     if line["work"] == "w2":
         return works.reference_portfolio(line["size"], rule)
-    work = line["work"].removesuffix("e")
+    work = line["work"][:2]
     fast, _, slow = key.partition("/")
     pair = (int(fast), int(slow)) if key else (works.FAST, works.SLOW)
     return works.reference_single(work, line["size"], pair, rule)

@@ -31,6 +31,7 @@ from onefold.domain.records import Bar, SessionStart
 from onefold.domain.venue import (
     Abilities,
     OrderReport,
+    PaymentReport,
     PositionReport,
     Report,
     Ticket,
@@ -135,6 +136,10 @@ class SocketVenue:
             OrderReport(o.client_id, str(o.venue_id), o.symbol, "working")
             for o in self.exchange.working()
         ]
+
+    async def payments(self, _since_ts: int) -> list[PaymentReport]:
+        """Return nothing: nothing is paid here."""
+        return []
 
     async def trades(self, _since_ts: int) -> list[TradeReport]:
         """Return nothing: all comes as reports."""

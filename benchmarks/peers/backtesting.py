@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import backtesting
 import pandas as pd
 from backtesting import Backtest, Strategy
 
-from benchmarks import worker, works
+from benchmarks import search, worker, works
 
 RULE = works.Rule(late_bars=1)
 
@@ -114,7 +115,17 @@ def w3(size: int) -> worker.Measurement:
     return measurement(timing, outcomes)
 
 
-WORKS = {"w1": w1, "w3": w3, "w4": w4}
+def w3o(size: int) -> worker.Measurement:
+    """Let Optuna search among the pairs."""
+    test = backtest(works.W3_BARS, Crossover)
+
+    def evaluate(fast: int, slow: int) -> float:
+        return outcome(test.run(fast=fast, slow=slow)).profit
+
+    return replace(search.searched(evaluate, size), rule=RULE)
+
+
+WORKS = {"w1": w1, "w3": w3, "w3o": w3o, "w4": w4}
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")

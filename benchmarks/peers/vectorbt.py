@@ -17,7 +17,7 @@ import vectorbt as vbt
 from numba import njit
 from vectorbt.portfolio import nb as order_nb
 
-from benchmarks import worker, works
+from benchmarks import search, worker, works
 
 WARM_RUNS = 3
 # The work lets cash go below zero for a while; vectorbt shrinks orders to the cash there is. Sizes
@@ -165,7 +165,18 @@ def w3(size: int) -> worker.Measurement:
     return worker.Measurement(worker.Timing(compiling, running), outcomes)
 
 
-WORKS = {"w1": w1, "w2": w2, "w3": w3, "w4": w4}
+def w3o(size: int) -> worker.Measurement:
+    """Let Optuna search among the pairs, which then come one by one."""
+    close, open_ = minute_series(works.W3_BARS)
+
+    def evaluate(fast: int, slow: int) -> float:
+        entries = moved_on(crossover(close, fast, slow))
+        return float(single(close, open_, entries).total_profit())
+
+    return search.searched(evaluate, size)
+
+
+WORKS = {"w1": w1, "w2": w2, "w3": w3, "w3o": w3o, "w4": w4}
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")

@@ -117,6 +117,8 @@ def test_backtest_session_and_replay_are_identical_and_ask_once_a_bar(tmp_path: 
     said = scores(tmp_path)
     assert len(said) == len(asked) == ROWS - plan.placements[0].strategy.warm_up
     assert session.inference.counts[said[0].model] == {"scores": len(said), "late": 0, "failed": 0}
+    asking = [decode(e, AnyRecord) for e in read(tmp_path) if e.kind == "signal"]  # type: ignore[arg-type]
+    assert {tuple(one.models) for one in asking} == {(said[0].model,)}
     # A replay asks nobody: the model need not even be there.
     remembered = plan_of(model_of(None))
     assert replay(tmp_path, remembered).run.fingerprint == batch.fingerprint
@@ -146,7 +148,7 @@ def test_another_model_does_not_go_on_with_a_journal(tmp_path: Path) -> None:
     model = model_of(halves)
     run(plan_of(model), tmp_path, bars=some_bars()[:50])
     other = Model(msgspec.structs.replace(model.sidecar, version=2), halves)
-    with pytest.raises(ReplayMismatch, match="a score of dips@2"):
+    with pytest.raises(ReplayMismatch, match=r"dips@0#.*recomputed.*dips@2#"):
         run(plan_of(other), tmp_path)
 
 

@@ -52,7 +52,7 @@ class Signal(Record, frozen=True, tag="signal", omit_defaults=True, gc=False):
     `side` as in `words.Side`. `edge` is the expected gain as a share of the price, `volatility`
     the yearly volatility as a share, `trend` a trend strength, `barrier` one unit of risk in price
     points, `price` a limit or stop price for the entry. `unready` counts features in warm-up.
-    `refused` lists the user's own gates that say no.
+    `refused` lists the user's own gates that say no, `models` the identities of the models asked.
     """
 
     instrument: str
@@ -68,6 +68,7 @@ class Signal(Record, frozen=True, tag="signal", omit_defaults=True, gc=False):
     price: float | None = None
     unready: int = 0
     refused: list[Refusal] = []
+    models: list[str] = []
 
 
 class Score(Record, frozen=True, tag="score", omit_defaults=True, gc=False):

@@ -44,7 +44,7 @@ from onefold.fold.handover import take_over
 from onefold.fold.state import Out, State
 from onefold.signals.feature import Kernel, all_known
 from onefold.signals.gate import Measured
-from onefold.signals.model import ModelScore
+from onefold.signals.model import ModelScore, scores_of
 from onefold.signals.signal import NOTHING_HELD, Held, SignalRow
 from onefold.signals.stream import SignalSetStream
 from onefold.sim.backtest import Run
@@ -63,10 +63,11 @@ ROOM = 256
 
 
 class _Watched(NamedTuple):
-    """One instrument's strategies: their names, the rows of their sleeves, and their stream."""
+    """One instrument's strategies, the rows of their sleeves, the models they ask, their stream."""
 
     strategies: list[str]
     sleeves: list[int]
+    models: list[list[str]]
     stream: SignalSetStream
 
 
@@ -127,7 +128,9 @@ class Session:
         numbers, signals = self.plan.on(self.names.symbols[i])
         sleeves = [n * len(self.names.symbols) + i for n in numbers]
         stream = signals.stream(partial(self._scored, self.names.symbols[i]))
-        return _Watched([self.plan.placements[n].name for n in numbers], sleeves, stream)
+        placed = [self.plan.placements[n] for n in numbers]
+        models = [sorted(s.name for s in scores_of(p.strategy.features.values())) for p in placed]
+        return _Watched([p.name for p in placed], sleeves, models, stream)
 
     def _scored(self, symbol: str, feature: ModelScore, ask: Kernel) -> Kernel:
         """Return what gives a model's score of an instrument, and records it before it is used."""
@@ -250,8 +253,8 @@ class Session:
 
     def features(self, symbol: str, strategy: str) -> dict[str, float]:
         """Return the last values of the features of a strategy on an instrument."""
-        names, _, stream = self._watched[symbol]
-        return stream.features(names.index(strategy))
+        watched = self._watched[symbol]
+        return watched.stream.features(watched.strategies.index(strategy))
 
     def warming(self) -> dict[str, list[str]]:
         """Return by strategy and instrument the features that are not known yet."""
@@ -265,8 +268,8 @@ class Session:
 
     def measured(self, symbol: str, strategy: str) -> list[Measured]:
         """Return what the user's own gates of a strategy last measured on an instrument."""
-        names, _, stream = self._watched[symbol]
-        return stream.measured(names.index(strategy))
+        watched = self._watched[symbol]
+        return watched.stream.measured(watched.strategies.index(strategy))
 
     def _begin(self, recorded: SessionStart | None) -> None:
         """Record what runs; a recorded session must be the same in all but its time."""
@@ -312,7 +315,7 @@ class Session:
 
     def _signals(self, bar: Bar) -> list[Signal]:
         """Advance the instrument's features and record every strategy's signal."""
-        strategies, sleeves, stream = self._watched[bar.instrument]
+        strategies, sleeves, models, stream = self._watched[bar.instrument]
         self._bar_ts = bar.ts
         rows = stream.update(
             bar.ts,
@@ -331,7 +334,7 @@ class Session:
         if bar.late:
             return signals
         for n, (name, row) in enumerate(zip(strategies, rows, strict=True)):
-            signal = _signal(bar, name, row, stream.measured(n))
+            signal = _signal(bar, name, row, stream.measured(n), models[n])
             self._recorder.append(signal)
             self._inbox.signal(signal)
             signals.append(signal)
@@ -468,7 +471,9 @@ def _as_input(record: AnyRecord) -> Input:
     raise ConfigError(f"a {type(record).__name__} is no input of a session")
 
 
-def _signal(bar: Bar, strategy: str, row: SignalRow, measured: list[Measured]) -> Signal:
+def _signal(
+    bar: Bar, strategy: str, row: SignalRow, measured: list[Measured], models: list[str]
+) -> Signal:
     side, confidence, score, edge, volatility, trend, barrier, price, unready = row
     return Signal(
         bar.instrument,
@@ -484,6 +489,7 @@ def _signal(bar: Bar, strategy: str, row: SignalRow, measured: list[Measured]) -
         price if price == price else None,  # noqa: PLR0124
         unready,
         [_refusal(one) for one in measured if not one.passes] if measured else [],
+        models,
     )
 
 
