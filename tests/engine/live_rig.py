@@ -17,6 +17,7 @@ from onefold.engine.control import Control
 from onefold.engine.desk import Desk, DeskRules
 from onefold.engine.heartbeat import NAME, Heartbeat
 from onefold.engine.live import Live, LiveRules
+from onefold.engine.parameters import Governance, ParameterFile
 from onefold.engine.recorder import Recorder
 from onefold.engine.session import Mirror, Outgoing, Session
 from onefold.engine.succession import begun, blotter_of, hand_over
@@ -89,6 +90,7 @@ class Rig:
         self.twin = Twin(self.exchange, trouble)
         self.feed = HandFeed()
         self.control = Control(folder)
+        self.parameters = ParameterFile(folder / "governance" / "parameters.jsonl")
         self.skew_ns = 0
         self._look = look
         self._rules, self._live_rules = rules, live or LiveRules(poll_s=0.005, late_bars=1e12)
@@ -155,6 +157,7 @@ class Rig:
         )
         watchers.append(live.remember)
         session.resume()
+        live.obey(Governance(self.parameters))
         outgoing.take()
 
         def look(order: object) -> None:

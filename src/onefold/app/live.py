@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -20,11 +19,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from onefold.adapters.files import FileFeed, LoadedBars
-from onefold.adapters.pace import Pace
-from onefold.adapters.recorded import RecordedFeed
-from onefold.app.live_settings import AccountSettings, FeedSettings
-from onefold.app.settings import Loaded, Settings, accounts_of
+from onefold.app.live_settings import AccountSettings
+from onefold.app.settings import Loaded, accounts_of
+from onefold.app.sources import Source, live_source, recorded_source
 from onefold.app.vet import vet
 from onefold.app.wiring import (
     Chosen,
@@ -38,7 +35,7 @@ from onefold.app.wiring import (
 )
 from onefold.domain.errors import ConfigError, ModelError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
-from onefold.domain.ports import LiveFeed, LiveVenue
+from onefold.domain.ports import LiveVenue
 from onefold.domain.records import Handover, Order, Record, SessionStart
 from onefold.domain.venue import Abilities
 from onefold.engine.control import Control
@@ -47,6 +44,7 @@ from onefold.engine.heartbeat import NAME, Heartbeat
 from onefold.engine.inference import Inference
 from onefold.engine.instance import Instance
 from onefold.engine.live import Live, LiveRules
+from onefold.engine.parameters import Governance, ParameterFile
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import started
 from onefold.engine.session import Mirror, Outgoing, Session
@@ -66,14 +64,6 @@ from onefold.sim.plan import Plan
 MB = 1_000_000
 RETRY_S, RETRY_MAX_S = 1.0, 60.0
 WANTED_LIMITS = ("daily_loss", "drawdown", "gross_exposure", "max_order_value")
-_FEEDS = {
-    "alpaca": "AlpacaFeed",
-    "ccxt": "CcxtFeed",
-    "databento": "DatabentoFeed",
-    "kite": "KiteFeed",
-    "oanda": "OandaFeed",
-    "yfinance": "YFinanceFeed",
-}
 _VENUES = {
     "alpaca": "AlpacaVenue",
     "ccxt": "CcxtVenue",
@@ -112,6 +102,12 @@ class Account:
         """Return where its orders go, without secrets."""
         one = self.settings.venue
         return one.identity if one is not None and self.mode == "live" else ""
+
+    @property
+    def parameters(self) -> ParameterFile:
+        """Return what governance has changed for it."""
+        folder = self.loaded.resolve(self.loaded.settings.paths.governance)
+        return ParameterFile(folder / f"{self.name}.jsonl")
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -155,70 +151,6 @@ def enabled_accounts(loaded: Loaded, mode: str, say: Callable[[str], None]) -> l
     if not found:
         raise ConfigError("accounts: none is enabled, so there is nothing to run")
     return found
-
-
-@dataclass
-class Source:
-    """Where an account's bars come from: feeds with their symbols, and what time it is there."""
-
-    feeds: list[tuple[LiveFeed, tuple[str, ...]]]
-    intervals_ns: dict[str, int]
-    now: Callable[[], int]
-    is_recorded: bool
-
-
-class OpenedOnce:
-    """A feed that is opened once, however often it is asked to."""
-
-    def __init__(self, feed: LiveFeed) -> None:
-        self._feed, self._is_open = feed, False
-        self.close, self.history, self.stream = feed.close, feed.history, feed.stream
-
-    async def open(self) -> None:
-        """Open the feed, if it is not open."""
-        if not self._is_open:
-            await self._feed.open()
-            self._is_open = True
-
-
-def live_source(settings: Settings, symbols: Collection[str]) -> Source:
-    """Return the real sources of symbols; those with the same settings share a connection."""
-    groups: list[tuple[str, Any, dict[str, FeedSettings]]] = []
-    wanted = {symbol: one for symbol, one in settings.feeds.items() if symbol in symbols}
-    for symbol, one in wanted.items():
-        for kind, config, members in groups:
-            if (kind, config) == (one.source, one.config):
-                members[symbol] = one
-                break
-        else:
-            groups.append((one.source, one.config, {symbol: one}))
-    feeds: list[tuple[LiveFeed, tuple[str, ...]]] = []
-    for kind, config, members in groups:
-        instruments = {s: settings.instruments[s] for s in members}
-        intervals = {s: one.interval_ns for s, one in members.items()}
-        made = getattr(import_module(f"onefold.adapters.{kind}"), _FEEDS[kind])
-        feeds.append((OpenedOnce(made(config, instruments, intervals)), tuple(members)))
-    intervals_ns = {s: one.interval_ns for s, one in wanted.items()}
-    return Source(feeds, intervals_ns, time.time_ns, is_recorded=False)
-
-
-def recorded_source(loaded: Loaded, bars_of: Mapping[str, LoadedBars]) -> Source:
-    """Return the data of the configuration as a feed, whose time is that of its bars."""
-    pace = loaded.settings.session.pace
-    clock = {"now": 0}
-
-    def timed(events: Iterator[Any]) -> Iterator[Any]:
-        for event in events:
-            clock["now"] = max(clock["now"], event.ts)
-            yield event
-
-    feed = RecordedFeed(
-        timed(FileFeed(list(bars_of.values())).events()),
-        {s: loaded.settings.instruments[s] for s in bars_of},
-        pace=Pace(pace.speed, pace.seconds_per_bar),
-    )
-    intervals = {symbol: one.interval_ns for symbol, one in bars_of.items()}
-    return Source([(feed, tuple(bars_of))], intervals, lambda: clock["now"], is_recorded=True)
 
 
 def source_of(account: Account) -> Source:
@@ -353,7 +285,11 @@ def succeeded(account: Account, recipe: Recipe, plan: Plan) -> tuple[Path, Hando
         pass
     was = recorded_recipe(before.start).plan()
     other = before.start.build != build()
-    handover = hand_over(before, account.name, was, plan, time.time_ns(), other_build=other)
+    now_ts = time.time_ns()
+    handover = hand_over(before, account.name, was, plan, now_ts, other_build=other)
+    # All of them anew: some may be of what the configuration before did not have.
+    mandates = account.parameters.read().mandates(ts=now_ts) or handover.mandates
+    handover = msgspec.structs.replace(handover, mandates=mandates)
     return new_folder(account.folder, path.name), handover
 
 
@@ -481,6 +417,7 @@ class _Builder:
             warm_up_bars={} if source.is_recorded else self._warm_up_bars(),
             alert=self._told,
         )
+        live.obey(Governance(account.parameters))
         self._watchers.append(live.remember)
         session.resume()
         return live

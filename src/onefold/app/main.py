@@ -63,6 +63,8 @@ COMMANDS: dict[str, Command] = {
     "allocate": Command("allocate", "Weigh strategies by what each has made alone."),
     "train": Command("train", "Train models, and put them into the store as challengers."),
     "models": Command("models", "Add, list, check and activate models."),
+    "parameters": Command("parameters", "Read, set and roll back what governance has changed."),
+    "review": Command("review", "Suppress, watch or release a strategy or symbol, for a reason."),
     "data": Command("data", "Judge market data before anyone trades on it."),
     "fake-venue": Command("fake_venue", "Serve a rehearsal venue on this machine."),
     "settings": Command("settings", "List every setting with its type, default and meaning."),

@@ -223,6 +223,9 @@ class PathSettings(Rule):
     runs: Path = Field(Path("runs"), description="Folder of the backtests' folders.")
     journal: Path = Field(Path("journal"), description="Folder of the sessions' journals.")
     models: Path = Field(Path("models"), description="Folder of the models.")
+    governance: Path = Field(
+        Path("governance"), description="Folder of what governance has changed, ACCOUNT.jsonl."
+    )
     heartbeats: Path | None = Field(
         None, description="Folder for copies of the heartbeats, ACCOUNT.json, for whoever watches."
     )

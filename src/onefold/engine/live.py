@@ -34,6 +34,7 @@ from onefold.engine.control import (
 )
 from onefold.engine.desk import OPERATOR, Desk
 from onefold.engine.heartbeat import Heartbeat
+from onefold.engine.parameters import Governance
 from onefold.engine.session import Input, Outgoing, Session
 from onefold.engine.standing import Held
 
@@ -94,6 +95,8 @@ class Live:
         self._rules = rules
         self._facts = dict(facts)
         self._warm_up_bars, self._alert = warm_up_bars, alert
+        self._governance: Governance | None = None
+        self._doubt = ""
         self._flattening = Flattening()
         self._silent: set[str] = set()
         self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
@@ -115,6 +118,10 @@ class Live:
     def attach(self, desk: Desk, outgoing: Outgoing) -> None:
         """Send what the session decides to a desk."""
         self.desk, self._outgoing = desk, outgoing
+
+    def obey(self, governance: Governance) -> None:
+        """Take mandates from an account's parameters; give them before `run`."""
+        self._governance = governance
 
     def remember(self, record: object) -> None:
         """Take over what a record of the journal says, as it is read again or written."""
@@ -179,7 +186,7 @@ class Live:
             self._apply([self._own_command("unreconciled", "starting")])
         if killed:
             self._apply([self._own_command("kill", killed)])
-        self._apply(self._switched())
+        self._apply([*self._switched(), *self._governed()])
         serving = self._spawn(self._serve())
         self._spawn(self._watch_switches())
         self._spawn(self._listen_to_people())
@@ -351,11 +358,22 @@ class Live:
             await asyncio.sleep(self._rules.poll_s)
 
     async def _watch_switches(self) -> None:
-        """Fold kill switches as they come on, whatever else people have to wait for."""
+        """Fold kill switches as they come on, and mandates, whatever else people wait for."""
         while not self._stopping.is_set():
-            for record in self._switched():
+            for record in (*self._switched(), *self._governed()):
                 self.hand_in(record)
             await asyncio.sleep(self._rules.poll_s)
+
+    def _governed(self) -> list[Input]:
+        """Return the mandates that are new; parameters in doubt close the account for new risk."""
+        if self._governance is None:
+            return []
+        known = int(self.session.state.account["mandate_version"][0])
+        found = self._governance.news(known, self._now())
+        before, self._doubt = self._doubt, self._governance.doubt
+        if self._doubt and self._doubt != before:
+            return [self._own_command("reduce_only", f"parameters: {self._doubt}")]
+        return [m for m in found if self._is_known(Scope(m.strategy, m.instrument))]
 
     async def _watch_feeds(self) -> None:
         """Notice a feed that is connected and says nothing, while its market is open."""
@@ -396,6 +414,8 @@ class Live:
             return "it names what this session does not have"
         if request.command == "resume" and not request.reason.strip():
             return "a resume needs a reason: who has looked at what?"
+        if request.command == "resume" and self._doubt:
+            return f"parameters: {self._doubt}"
         self._carried_out.add(request.id)
         if request.command == STOP:
             self.stop()
@@ -537,6 +557,8 @@ class Live:
             "totals": standing.totals(self.session),
             "open_orders": int(account["open_orders"]),
             "positions": {s: q for s, q in zip(names.symbols, quantities, strict=True) if q},
+            "mandate": self._governance.number if self._governance is not None else 0,
+            "doubt": self._doubt,
             "killed": bool(account["killed"]),
             "killed_scopes": standing.killed_scopes(self.session),
             "reduce_only": bool(account["reduce_only"]),

@@ -1,0 +1,142 @@
+"""`onefold review`: a person takes a strategy or a symbol out of trading, and puts it back."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from onefold.app.governing import Account, Why, entry, governed, taken
+from onefold.app.group import Group, new_app
+from onefold.app.output import ConfigFile, Json, emit, note, show, table
+from onefold.domain.errors import ConfigError
+from onefold.governance.parameters import NS_PER_S, Hold, scope_text, time_text
+
+app = new_app(Group, "Suppress, watch or release a strategy or a symbol, for a reason.")
+
+CONFIG = Path("onefold.yaml")
+Strategy = Annotated[str, typer.Option(help="Which strategy; all of them when left out.")]
+Instrument = Annotated[str, typer.Option(help="Which instrument; all of them when left out.")]
+Until = Annotated[
+    str, typer.Option("--until", help="The day on which it ends by itself, 2026-12-31, UTC.")
+]
+
+
+@app.command()
+def suppress(
+    strategy: Strategy = "",
+    instrument: Instrument = "",
+    reason: Why = "",
+    until: Until = "",
+    config: ConfigFile = CONFIG,
+    account: Account = "",
+    json_: Json = False,
+) -> None:
+    """Let nothing be entered; what is held is left as usual."""
+    _hold("suppress", strategy, instrument, reason, until, config, account, json_)
+
+
+@app.command()
+def watch(
+    strategy: Strategy = "",
+    instrument: Instrument = "",
+    reason: Why = "",
+    until: Until = "",
+    config: ConfigFile = CONFIG,
+    account: Account = "",
+    json_: Json = False,
+) -> None:
+    """Mark what wants looking at; it trades on, also when it was suppressed before."""
+    _hold("watch", strategy, instrument, reason, until, config, account, json_)
+
+
+@app.command()
+def release(
+    strategy: Strategy = "",
+    instrument: Instrument = "",
+    reason: Why = "",
+    config: ConfigFile = CONFIG,
+    account: Account = "",
+    json_: Json = False,
+) -> None:
+    """Let it trade again, and watch it no more."""
+    _hold("release", strategy, instrument, reason, "", config, account, json_)
+
+
+@app.command("list")
+def list_(config: ConfigFile = CONFIG, account: Account = "", json_: Json = False) -> None:
+    """List what is suppressed and what is watched, by whom, why and until when."""
+    one = governed(config, account)
+    parameters = one.file.read()
+    found = [
+        (version, version.hold)
+        for version in parameters.applied
+        if version.hold is not None and version.hold in parameters.holds
+    ]
+    if json_:
+        emit([{**msgspec.to_builtins(v), "hold": msgspec.to_builtins(h)} for v, h in found])
+        return
+    if not found:
+        note(f"account {one.name}: nothing is suppressed or watched")
+        return
+    rows = [
+        (
+            scope_text(hold.strategy, hold.instrument),
+            hold.action,
+            hold.holder,
+            version.by,
+            version.timestamp,
+            time_text(hold.expires_ts) if hold.expires_ts else "-",
+            version.cause,
+        )
+        for version, hold in found
+    ]
+    columns = ("what", "is", "since a", "by", "time", "until", "why")
+    show(table(columns, rows, text=7))
+
+
+def _hold(
+    action: Literal["suppress", "watch", "release"],
+    strategy: str,
+    instrument: str,
+    reason: str,
+    until: str,
+    config: Path,
+    account: str,
+    json_: bool,
+) -> None:
+    if not strategy and not instrument:
+        raise ConfigError(
+            f"say what to {action}: --strategy, --instrument or both; to stop all of an account, "
+            "use `onefold reduce-only` or `onefold emergency-stop`"
+        )
+    one = governed(config, account)
+    one.check_scope(strategy, instrument)
+    made_by = entry(reason)
+    hold = Hold(action, "review", strategy, instrument, _end_of(until, made_by.ts))
+    made = one.extend(lambda p: p.held(hold, made_by))
+    became = taken(one, made)
+    if json_:
+        emit({"account": one.name, **msgspec.to_builtins(made), "became": became})
+        return
+    scope = scope_text(strategy, instrument)
+    note(f"account {one.name}: version {made.version}: {action} {scope}")
+    note(f"account {one.name}: {became}")
+
+
+def _end_of(until: str, now_ts: int) -> int:
+    """Return the time at which a hold ends by itself, 0 for never."""
+    if not until:
+        return 0
+    try:
+        day = date.fromisoformat(until)
+    except ValueError:
+        raise ConfigError(f"--until {until!r} is no day; write 2026-12-31") from None
+    end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+    end_ts = int(end.timestamp()) * NS_PER_S
+    if end_ts <= now_ts:
+        raise ConfigError(f"--until {until} is over already")
+    return end_ts

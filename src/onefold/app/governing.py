@@ -1,0 +1,159 @@
+"""What the commands of governance share: an account's parameters, and what its configuration says.
+
+They work on the file that sessions read, so they need no session that runs; one that does takes a
+change within a second and journals it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from onefold.app.asking import POLL_S, WAIT_S, heartbeat_of
+from onefold.app.settings import Loaded, Settings, StrategySettings, accounts_of, load_settings
+from onefold.domain.errors import ConfigError, did_you_mean
+from onefold.domain.rules import AccountRules
+from onefold.domain.words import MandateKind
+from onefold.engine.parameters import ParameterFile
+from onefold.engine.succession import current
+from onefold.governance.parameters import CONF_MIN, SUPPRESS, Entry, Key, Parameters, Version
+
+BY_SLEEVE = (CONF_MIN, SUPPRESS)
+BY_STRATEGY = ("risk_budget", "max_position")
+MANDATES = tuple(kind.name.lower() for kind in MandateKind)
+
+Account = Annotated[str, typer.Option("--account", help="Which account, where there are several.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; it is recorded.", show_default=False)]
+
+
+class Governed(NamedTuple):
+    """One account as governance sees it: its name, settings, rules, folder and parameters."""
+
+    name: str
+    loaded: Loaded
+    rules: AccountRules
+    folder: Path
+    file: ParameterFile
+
+    @property
+    def settings(self) -> Settings:
+        """Return the whole configuration."""
+        return self.loaded.settings
+
+    @property
+    def strategies(self) -> dict[str, StrategySettings]:
+        """Return the account's strategies by name."""
+        wanted = accounts_of(self.settings)[self.name].strategies or self.settings.strategies
+        return {name: self.settings.strategies[name] for name in wanted}
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether it trades with real money, has, or may: then loosening is approved."""
+        one = accounts_of(self.settings)[self.name]
+        may = one.venue is not None and bool(one.approved.strip())
+        return may or current(self.folder, "live") is not None
+
+    def symbols(self, strategy: str) -> tuple[str, ...]:
+        """Return what a strategy trades."""
+        everything = tuple(dict.fromkeys((*self.settings.data, *self.settings.feeds)))
+        return self.strategies[strategy].instruments or everything
+
+    def sleeves(self, strategy: str = "", instrument: str = "") -> Iterator[tuple[str, str]]:
+        """Yield the strategies and symbols of a scope; empty means all. Raises `ConfigError`."""
+        self.check_scope(strategy, instrument)
+        for name in self.strategies:
+            for symbol in self.symbols(name):
+                if strategy in ("", name) and instrument in ("", symbol):
+                    yield name, symbol
+
+    def check_scope(self, strategy: str, instrument: str) -> None:
+        """Raise `ConfigError` for what the account does not have."""
+        if strategy and strategy not in self.strategies:
+            hint = did_you_mean(strategy, self.strategies)
+            raise ConfigError(f"account {self.name!r} has no strategy {strategy!r}{hint}")
+        known = {s for name in self.strategies for s in self.symbols(name)}
+        if instrument and instrument not in known:
+            hint = did_you_mean(instrument, known)
+            raise ConfigError(f"account {self.name!r} has no instrument {instrument!r}{hint}")
+        if strategy and instrument and instrument not in self.symbols(strategy):
+            raise ConfigError(f"strategy {strategy!r} does not trade {instrument!r}")
+
+    def configured(self, key: Key) -> float | None:
+        """Return what the configuration says of a value."""
+        if key.mandate == SUPPRESS:
+            return 0.0
+        if key.mandate in (CONF_MIN, *BY_STRATEGY):
+            value = getattr(self.strategies[key.strategy].gates, key.mandate)
+        else:
+            value = getattr(self.rules.limits, key.mandate)
+        return None if value is None else float(value)
+
+    def extend(self, make: Callable[[Parameters], Version]) -> Version:
+        """Add a version to the account's parameters."""
+        return self.file.extend(make)
+
+
+def governed(config: Path, account: str) -> Governed:
+    """Return the account that is meant, with everything checked. Raises `ConfigError`."""
+    loaded = load_settings(config)
+    accounts = accounts_of(loaded.settings)
+    if not account and len(accounts) > 1:
+        raise ConfigError(f"say which account is meant with --account: {', '.join(accounts)}")
+    name = account or next(iter(accounts))
+    if name not in accounts:
+        raise ConfigError(f"there is no account {name!r}{did_you_mean(name, accounts)}")
+    folder = loaded.resolve(loaded.settings.paths.governance)
+    file = ParameterFile(folder / f"{name}.jsonl")
+    return Governed(name, loaded, accounts[name].rules, loaded.account_folder(name), file)
+
+
+def entry(reason: str, evidence: str = "") -> Entry:
+    """Return an entry of this person, now. Raises `ConfigError` without a reason."""
+    if not reason.strip():
+        raise ConfigError("give a --reason: it stands in the record for good")
+    return Entry(time.time_ns(), getpass.getuser(), reason.strip(), evidence)
+
+
+def keys_of(one: Governed, mandate: str, strategy: str, instrument: str) -> list[Key]:
+    """Return what a value is set for: each sleeve, a strategy, or the account.
+
+    Raises `ConfigError` for a mandate that is not known or not of such a scope.
+    """
+    if mandate not in MANDATES:
+        raise ConfigError(f"there is no mandate {mandate!r}{did_you_mean(mandate, MANDATES)}")
+    if mandate == SUPPRESS:
+        raise ConfigError("use `onefold review suppress`, which keeps who did it and until when")
+    if mandate in BY_SLEEVE:
+        return [Key(mandate, *sleeve) for sleeve in one.sleeves(strategy, instrument)]
+    if instrument:
+        raise ConfigError(f"{mandate} cannot be for one instrument")
+    if mandate in BY_STRATEGY:
+        one.check_scope(strategy, "")
+        return [Key(mandate, name) for name in ([strategy] if strategy else one.strategies)]
+    if strategy:
+        raise ConfigError(f"{mandate} is for the whole account only")
+    return [Key(mandate)]
+
+
+def taken(one: Governed, version: Version) -> str:
+    """Wait until a session that runs has taken a version, and say what became of it."""
+    last = max((c.number for c in version.changes), default=0)
+    if version.status == "proposed":
+        return "it waits for approval: onefold parameters approve"
+    if heartbeat_of(one.folder) is None:
+        return "no session runs; the next one takes it at its start"
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        beat = heartbeat_of(one.folder)
+        if beat is None or int(beat.get("mandate", 0)) >= last:
+            return "the session has taken it"
+        time.sleep(POLL_S)
+    raise ConfigError(
+        f"version {version.version} is written, but the session of {one.name!r} has not taken it "
+        "yet; see `onefold status`"
+    )

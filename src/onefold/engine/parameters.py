@@ -1,0 +1,107 @@
+"""The file of an account's parameters: read by sessions, extended by whoever governs.
+
+It lies beside the configuration and belongs under version control like it: one line a version. A
+session takes from it what it does not know yet. What cannot be read, or is older than what the
+session knows, closes the account for new risk: nobody falls back to defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from onefold.domain.errors import ConfigError, JournalError
+from onefold.domain.records import Mandate
+from onefold.governance.parameters import Parameters, Version, read_parameters
+from onefold.journal.disk import OS_DISK
+from onefold.journal.files import LOCK_TIMEOUT_S, atomic_jsonl_append
+
+Stamp = tuple[int, int, int] | None
+"""By which a change of the file is noticed without reading it: inode, size, time."""
+
+
+class ParameterFile:
+    """The chain of versions of one account, in a file that need not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> Parameters:
+        """Return all versions, none where there is no file. Raises `ConfigError`."""
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return Parameters()
+        except OSError as error:
+            raise ConfigError(f"{self.path}: it cannot be read: {error.strerror}") from None
+        return read_parameters(raw, str(self.path))
+
+    def extend(self, make: Callable[[Parameters], Version]) -> Version:
+        """Add the version that `make` builds on those that are there; two writers take turns.
+
+        Raises `ConfigError` for a file that is not what was written, and what `make` raises;
+        `JournalError` when the disk or a lock is not to be had. Then nothing is added.
+        """
+        try:
+            OS_DISK.make_folder(self.path.parent)
+            lock = OS_DISK.lock(self.path.with_name(f"{self.path.name}.turn"), LOCK_TIMEOUT_S)
+        except OSError as error:
+            raise JournalError(f"{self.path}: nothing was added: {error.strerror}") from error
+        if lock is None:
+            raise JournalError(f"{self.path}: somebody else has been changing it for too long")
+        try:
+            version = make(self.read())
+            atomic_jsonl_append(self.path, msgspec.to_builtins(version))
+        finally:
+            lock.release()
+        return version
+
+    def stamp(self) -> Stamp:
+        """Return what changes when the file does."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Governance:
+    """What a session still has to be told of its account's parameters.
+
+    `doubt` says why they cannot be trusted, and is empty while they can. `number` is that of the
+    last mandate that was read.
+    """
+
+    def __init__(self, file: ParameterFile) -> None:
+        self._file = file
+        self._seen: Stamp | bool = False
+        self.doubt = ""
+        self.number = 0
+
+    def news(self, known: int, ts: int) -> list[Mandate]:
+        """Return the mandates after number `known`, if the file has changed since the last call.
+
+        There are none from a file that cannot be trusted: then `doubt` says why.
+        """
+        try:
+            found = self._changed(known, ts)
+        except ConfigError as error:
+            self.doubt = str(error)
+            return []
+        self.doubt = ""
+        return found
+
+    def _changed(self, known: int, ts: int) -> list[Mandate]:
+        stamp = self._file.stamp()
+        if stamp == self._seen:
+            return []
+        found = self._file.read()
+        if found.number < known:
+            raise ConfigError(
+                f"{self._file.path}: it ends with mandate {found.number}, and {known} is in force "
+                "already: this is an older file, or none"
+            )
+        self._seen, self.number = stamp, found.number
+        return found.mandates(known, ts)

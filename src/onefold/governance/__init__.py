@@ -1,0 +1,1 @@
+"""What evidence changes: pure functions from views to mandates."""

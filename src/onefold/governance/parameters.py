@@ -1,0 +1,378 @@
+"""Versions of what governance has changed: a chain that can be read, verified and rolled back.
+
+A threshold that is changed by evidence must be as accountable as a trade: who changed it, when,
+from what to what, and why. So each change is a version in a chain of hashes; a session takes its
+changes as mandates, numbered so that an older one never undoes a newer one. Nothing is ever
+removed: a rollback is a version too. Whoever reads the chain gets the last valid state or an error,
+and never the defaults in its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from onefold.domain.errors import ConfigError
+from onefold.domain.records import Mandate
+
+CONF_MIN, SUPPRESS = "conf_min", "suppress"
+NS_PER_S = 1_000_000_000
+HASH_BYTES = 16
+Holder = Literal["review", "stage"]
+"""Why something is suppressed: a reviewer said so, or it has not been promoted so far."""
+
+
+class Key(NamedTuple):
+    """What a value is of: a kind of mandate and its scope; empty means all."""
+
+    mandate: str
+    strategy: str = ""
+    instrument: str = ""
+
+    def __str__(self) -> str:
+        """Return it as `conf_min trend/ES`."""
+        return f"{self.mandate} {scope_text(self.strategy, self.instrument)}"
+
+
+class Entry(NamedTuple):
+    """When a version is made, by whom, why, and the hash of the evidence that it rests on."""
+
+    ts: int
+    by: str
+    cause: str
+    evidence: str = ""
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One value before and after; `number` is the mandate's version, 0 while only proposed."""
+
+    mandate: str
+    value: float
+    before: float | None
+    number: int = 0
+    strategy: str = ""
+    instrument: str = ""
+
+    @property
+    def key(self) -> Key:
+        """Return what it is a value of."""
+        return Key(self.mandate, self.strategy, self.instrument)
+
+    @property
+    def loosens(self) -> bool:
+        """Return whether more may be traded after it than before."""
+        if self.before is None:
+            return False
+        if self.mandate == CONF_MIN:
+            return self.value < self.before
+        return self.value < self.before if self.mandate == SUPPRESS else self.value > self.before
+
+
+class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A scope that somebody suppresses, watches, or lets go; it ends at `expires_ts`, if not 0."""
+
+    action: Literal["suppress", "watch", "release"]
+    holder: Holder
+    strategy: str = ""
+    instrument: str = ""
+    expires_ts: int = 0
+
+    def covers(self, other: Hold) -> bool:
+        """Return whether another hold's scope lies within this one's."""
+        return self.strategy in ("", other.strategy) and self.instrument in ("", other.instrument)
+
+    def meets(self, other: Hold) -> bool:
+        """Return whether both scopes have something in common."""
+        return (
+            (not self.strategy or not other.strategy or self.strategy == other.strategy)
+            and (not self.instrument or not other.instrument or self.instrument == other.instrument)
+        )  # fmt: skip
+
+
+class Version(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One link of the chain; `proposed` ones wait for approval and change nothing.
+
+    `by` is who made it, `cause` why. `approves` names the proposal that it puts into force,
+    `returns_to` the version that a rollback goes back to, `evidence` the hash of what it rests on.
+    """
+
+    version: int
+    timestamp: str
+    ts: int
+    by: str
+    cause: str
+    previous: str
+    changes: list[Change] = []
+    status: Literal["applied", "proposed"] = "applied"
+    hold: Hold | None = None
+    stage: str = ""
+    evidence: str = ""
+    approves: int = 0
+    returns_to: int = 0
+    hash: str = ""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """All versions of an account, oldest first; empty when governance has changed nothing yet."""
+
+    versions: tuple[Version, ...] = ()
+
+    @property
+    def head(self) -> str:
+        """Return the hash of the last version, empty where there is none."""
+        return self.versions[-1].hash if self.versions else ""
+
+    @cached_property
+    def applied(self) -> tuple[Version, ...]:
+        """Return the versions that are in force or were."""
+        return tuple(v for v in self.versions if v.status == "applied")
+
+    @cached_property
+    def number(self) -> int:
+        """Return the number of the last mandate."""
+        return max((c.number for v in self.applied for c in v.changes), default=0)
+
+    @cached_property
+    def values(self) -> dict[Key, float]:
+        """Return what is in force, by what it is a value of."""
+        return {c.key: c.value for v in self.applied for c in v.changes}
+
+    @cached_property
+    def holds(self) -> tuple[Hold, ...]:
+        """Return what is suppressed or watched now, by whoever did it first."""
+        found: list[Hold] = []
+        for one in (v.hold for v in self.applied if v.hold is not None):
+            found = [h for h in found if h.holder != one.holder or not one.covers(h)]
+            found += [one] if one.action != "release" else []
+        return tuple(found)
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """Return the stage of each strategy that was promoted or demoted."""
+        return {v.hold.strategy: v.stage for v in self.applied if v.stage and v.hold is not None}
+
+    @property
+    def waiting(self) -> tuple[Version, ...]:
+        """Return the proposals that nobody has approved and no later change has overtaken."""
+        done = {v.approves for v in self.applied}
+        return tuple(
+            v
+            for v in self.versions
+            if v.status == "proposed" and v.version not in done and not self._stale(v)
+        )
+
+    def _stale(self, one: Version) -> bool:
+        """Return whether a value that a proposal would change has been changed since."""
+        later = {c.key for v in self.applied if v.version > one.version for c in v.changes}
+        return any(c.key in later for c in one.changes)
+
+    def history(self, key: Key) -> list[tuple[int, float | None, float]]:
+        """Return the changes of a value: when, from what, to what."""
+        return [(v.ts, c.before, c.value) for v in self.applied for c in v.changes if c.key == key]
+
+    def mandates(self, after: int = 0, ts: int | None = None) -> list[Mandate]:
+        """Return what a session that knows the mandates up to `after` has to be told.
+
+        They are of the time `ts`, or of the versions' own.
+        """
+        return [
+            Mandate(
+                ts=version.ts if ts is None else ts,
+                version=change.number,
+                mandate=change.mandate,
+                value=change.value,
+                strategy=change.strategy,
+                instrument=change.instrument,
+                cause=f"version {version.version} by {version.by}: {version.cause}",
+            )
+            for version in self.applied
+            for change in version.changes
+            if change.number > after
+        ]
+
+    # -- what comes next --------------------------------------------------------------------------
+
+    def changed(
+        self,
+        wanted: Iterable[tuple[Key, float]],
+        configured: Callable[[Key], float | None],
+        entry: Entry,
+        *,
+        proposed: bool = False,
+    ) -> Version:
+        """Return the version that gives values what is wanted; what is so already is left out.
+
+        `configured` says what the configuration gives. Raises `ConfigError` when nothing is left.
+        """
+        changes = []
+        for key, value in wanted:
+            if key.mandate == CONF_MIN and not (key.strategy and key.instrument):
+                raise ConfigError(f"{key}: it belongs to one strategy in one instrument")
+            before = self.values.get(key, configured(key))
+            if before != value:
+                changes.append(Change(key.mandate, value, before, 0, key.strategy, key.instrument))
+        if not changes:
+            raise ConfigError("nothing would change: these values are in force already")
+        status: Literal["applied", "proposed"] = "proposed" if proposed else "applied"
+        return self._link(entry, changes=changes, status=status)
+
+    def approved(self, number: int, entry: Entry) -> Version:
+        """Return the version that puts a proposal into force. Raises `ConfigError`."""
+        found = next((v for v in self.versions if v.version == number), None)
+        if found is None or found.status != "proposed":
+            waits = ", ".join(str(v.version) for v in self.waiting) or "none"
+            raise ConfigError(f"version {number} is no proposal; those that wait: {waits}")
+        if any(v.approves == number for v in self.applied):
+            raise ConfigError(f"proposal {number} has been approved already")
+        if self._stale(found):
+            raise ConfigError(
+                f"proposal {number} is out of date: what it would change has been changed since"
+            )
+        entry = entry._replace(evidence=found.evidence)
+        return self._link(entry, changes=found.changes, approves=number)
+
+    def rolled_back(self, number: int, entry: Entry) -> Version:
+        """Return the version in which thresholds are what they were after version `number`.
+
+        0 is the configuration alone. Suppressions and stages stay: a review or a transition lifts
+        those. Raises `ConfigError` where a limit did not exist then.
+        """
+        if not 0 <= number <= len(self.versions):
+            raise ConfigError(f"there is no version {number}; the last is {len(self.versions)}")
+        then = Parameters(self.versions[:number]).values
+        first: dict[Key, float | None] = {}
+        for change in (c for v in self.applied for c in v.changes):
+            first.setdefault(change.key, change.before)
+        changes = []
+        for key, now in self.values.items():
+            value = then.get(key, first[key])
+            if key.mandate == SUPPRESS or value == now:
+                continue
+            if value is None:
+                raise ConfigError(
+                    f"{key} was not limited then, and a mandate cannot lift a limit: "
+                    "change the configuration"
+                )
+            changes.append(Change(key.mandate, value, now, 0, key.strategy, key.instrument))
+        if not changes:
+            raise ConfigError(f"no threshold differs from version {number}")
+        return self._link(entry, changes=changes, returns_to=number)
+
+    def held(self, hold: Hold, entry: Entry, *, stage: str = "") -> Version:
+        """Return the version in which a scope is suppressed, watched or let go.
+
+        What several have suppressed is let go when the last of them lets it go. Raises
+        `ConfigError` for a release of what nobody holds, or is held as part of more.
+        """
+        others = [h for h in self.holds if h.holder != hold.holder or not hold.covers(h)]
+        if hold.action == "release" and hold.holder == "review":
+            self._check_release(hold)
+        changes: list[Change] = []
+        if hold.action == "suppress":
+            changes = [self._suppressed(hold, 1.0)]
+        elif any(hold.covers(h) and h.action == "suppress" for h in self.holds):
+            remain = [h for h in others if h.action == "suppress"]
+            if not any(h.covers(hold) for h in remain):
+                changes = [self._suppressed(hold, 0.0)]
+                changes += [self._suppressed(h, 1.0) for h in remain if h.meets(hold)]
+        return self._link(entry, changes=changes, hold=hold, stage=stage)
+
+    def _check_release(self, hold: Hold) -> None:
+        mine = [h for h in self.holds if h.holder == hold.holder]
+        if any(hold.covers(h) for h in mine):
+            return
+        scope = scope_text(hold.strategy, hold.instrument)
+        wider = [h for h in mine if h.covers(hold)]
+        if wider:
+            whole = scope_text(wider[0].strategy, wider[0].instrument)
+            raise ConfigError(f"{scope} is held as part of {whole}: release that")
+        raise ConfigError(f"no review holds {scope}")
+
+    def _suppressed(self, hold: Hold, value: float) -> Change:
+        key = Key(SUPPRESS, hold.strategy, hold.instrument)
+        return Change(SUPPRESS, value, self.values.get(key, 0.0), 0, *key[1:])
+
+    def _link(self, entry: Entry, *, changes: Sequence[Change], **parts: Any) -> Version:
+        """Return the next version, its changes numbered if they are in force."""
+        if self.versions and entry.ts < self.versions[-1].ts:
+            raise ConfigError(
+                f"the clock says {time_text(entry.ts)}, and version {len(self.versions)} was made "
+                f"at {self.versions[-1].timestamp}: set it right first"
+            )
+        if parts.get("status") != "proposed":
+            changes = [
+                msgspec.structs.replace(c, number=self.number + n) for n, c in enumerate(changes, 1)
+            ]
+        return sealed(
+            Version(
+                version=len(self.versions) + 1,
+                timestamp=time_text(entry.ts),
+                ts=entry.ts,
+                by=entry.by,
+                cause=entry.cause,
+                evidence=entry.evidence,
+                previous=self.head,
+                changes=list(changes),
+                **parts,
+            )
+        )
+
+    def extended(self, version: Version) -> Parameters:
+        """Return the chain with one more version."""
+        return Parameters((*self.versions, version))
+
+
+def time_text(ts: int) -> str:
+    """Return a time as people write it, to the second."""
+    return datetime.fromtimestamp(ts // NS_PER_S, UTC).isoformat().replace("+00:00", "Z")
+
+
+def scope_text(strategy: str, instrument: str) -> str:
+    """Return a scope as `trend/ES`, `trend`, `ES in all strategies`, or `everything`."""
+    if strategy:
+        return f"{strategy}/{instrument}" if instrument else strategy
+    return f"{instrument} in all strategies" if instrument else "everything"
+
+
+def sealed(version: Version) -> Version:
+    """Return a version with its hash, over everything in it and the version before."""
+    bare = msgspec.structs.replace(version, hash="")
+    digest = hashlib.blake2b(msgspec.json.encode(bare), digest_size=HASH_BYTES).hexdigest()
+    return msgspec.structs.replace(bare, hash=digest)
+
+
+def read_parameters(raw: bytes, where: str) -> Parameters:
+    """Return the chain in the lines of a file; what a crash left unfinished at its end is ignored.
+
+    Raises `ConfigError` that begins with `where` for a line that is not what was written.
+    """
+    versions: list[Version] = []
+    previous, number = "", 0
+    for at, line in enumerate(raw.split(b"\n")[:-1], 1):  # what has no newline was not finished
+        place = f"{where}, line {at}"
+        try:
+            one = msgspec.json.decode(line, type=Version)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{place}: this is no version of parameters: {error}") from None
+        if sealed(one).hash != one.hash:
+            raise ConfigError(
+                f"{place}: version {one.version} has been altered by hand; take the file from a "
+                "backup, and change parameters by command"
+            )
+        if (one.version, one.previous) != (at, previous):
+            raise ConfigError(f"{place}: a version before {one.version} is missing or exchanged")
+        if one.status == "applied":
+            expected = list(range(number + 1, number + 1 + len(one.changes)))
+            if [c.number for c in one.changes] != expected:
+                raise ConfigError(f"{place}: its mandates are not numbered from {number + 1}")
+            number += len(one.changes)
+        versions.append(one)
+        previous = one.hash
+    return Parameters(tuple(versions))

@@ -1,0 +1,195 @@
+"""G2, I8: a session takes what governance changes, and closes when that cannot be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onefold.domain.errors import ConfigError
+from onefold.domain.records import Command, Decision, Mandate, Order
+from onefold.engine.control import Request
+from onefold.engine.parameters import Governance, ParameterFile
+from onefold.engine.replay import replay
+from onefold.governance.parameters import CONF_MIN, Entry, Hold, Key, Parameters, Version
+
+from .live_rig import Rig
+from .test_live import bar, long_plan
+
+ABC = Key(CONF_MIN, "s0", "ABC")
+
+
+def entry(n: int = 1) -> Entry:
+    return Entry(n, "a person", "a reason")
+
+
+def conf_min(value: float, n: int = 1, key: Key = ABC) -> Any:
+    return lambda p: p.changed([(key, value)], lambda _: 0.0, entry(n))
+
+
+def hold(action: Any, n: int = 1) -> Any:
+    return lambda p: p.held(Hold(action, "review", "s0"), entry(n))
+
+
+def in_force(rig: Rig) -> float:
+    return float(rig.live.session.state.sleeves["conf_min"][0])
+
+
+def is_closed(rig: Rig) -> bool:
+    return bool(rig.live.session.state.account["reduce_only"][0])
+
+
+async def reconciled(rig: Rig) -> None:
+    await rig.until(lambda: bool(rig.live.session.state.account["reconciled"][0]))
+
+
+def test_a_session_takes_what_is_there_and_what_comes(tmp_path: Path) -> None:
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(hold("suppress"))
+        async with rig.running() as live:
+            await reconciled(rig)
+            for n in range(3):
+                await rig.play(bar(n))
+            assert not rig.records(Order), "it was suppressed before the first bar"
+            blocked = rig.records(Decision)
+            assert blocked
+            assert {tuple(d.blocked) for d in blocked} == {("suppression",)}  # type: ignore[attr-defined]
+            rig.parameters.extend(hold("release", 2))
+            await rig.until(lambda: live.status()["mandate"] == 2)
+            await rig.settled()
+            for n in range(3, 6):
+                await rig.play(bar(n))
+            assert len(rig.records(Order)) == 1
+            rig.parameters.extend(conf_min(0.7, 3))
+            await rig.until(lambda: in_force(rig) == 0.7)
+
+    asyncio.run(work())
+    assert replay(tmp_path / "journal", long_plan()).run.state.sleeves["conf_min"][0] == 0.7
+
+
+def test_a_restart_takes_what_was_missed_once(tmp_path: Path) -> None:
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(conf_min(0.6))
+        async with rig.running():
+            await rig.until(lambda: in_force(rig) == 0.6)
+        rig.parameters.extend(conf_min(0.7, 2))
+        async with rig.running():
+            await rig.until(lambda: in_force(rig) == 0.7)
+        async with rig.running():
+            assert in_force(rig) == 0.7
+        taken: list[Mandate] = rig.records(Mandate)  # type: ignore[assignment]
+        assert [(m.version, m.value) for m in taken] == [(1, 0.6), (2, 0.7)]
+        assert taken[0].cause == "version 1 by a person: a reason"
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("harm", ["altered", "older", "gone"])
+def test_parameters_that_cannot_be_trusted_close_the_account(tmp_path: Path, harm: str) -> None:
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(conf_min(0.6))
+        rig.parameters.extend(conf_min(0.7, 2))
+        path = rig.parameters.path
+        good = path.read_bytes()
+        async with rig.running() as live:
+            await rig.until(lambda: in_force(rig) == 0.7)
+            await reconciled(rig)
+            if harm == "altered":
+                path.write_bytes(good.replace(b"0.7", b"0.1"))
+            elif harm == "older":
+                path.write_bytes(good.splitlines(keepends=True)[0])
+            else:
+                path.unlink()
+            await rig.until(lambda: is_closed(rig))
+            assert in_force(rig) == 0.7, "what was in force stays in force"
+            for n in range(3):
+                await rig.play(bar(n))
+            assert not rig.records(Order)
+            ask(rig, "r1")
+            await rig.until(lambda: bool(rig.control.refusal(request("r1"))))
+            assert "parameters" in rig.control.refusal(request("r1"))
+            path.write_bytes(good)
+            await rig.until(lambda: not live.status()["doubt"])
+            assert is_closed(rig), "a person has to resume"
+            ask(rig, "r2")
+            await rig.until(lambda: not is_closed(rig))
+        told = [c for c in rig.records(Command) if c.command == "reduce_only"]  # type: ignore[attr-defined]
+        assert len(told) == 1
+        assert told[0].reason.startswith("parameters: ")  # type: ignore[attr-defined]
+
+    asyncio.run(work())
+
+
+def request(name: str) -> Request:
+    return Request(name, "resume", 1, reason="looked", operator="me")
+
+
+def ask(rig: Rig, name: str) -> None:
+    rig.control.ask(request(name))
+
+
+def test_a_line_that_is_being_written_is_not_there_yet(tmp_path: Path) -> None:
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(conf_min(0.6))
+        rig.parameters.extend(conf_min(0.7, 2))
+        whole = rig.parameters.path.read_bytes()
+        rig.parameters.path.write_bytes(whole[:-20])
+        async with rig.running() as live:
+            await rig.until(lambda: in_force(rig) == 0.6)
+            assert not live.status()["doubt"]
+            # The next writer puts the piece aside.
+            rig.parameters.extend(conf_min(0.8, 2))
+            await rig.until(lambda: in_force(rig) == 0.8)
+        assert rig.parameters.path.with_name("parameters.jsonl.torn").exists()
+
+    asyncio.run(work())
+
+
+def test_a_change_of_what_the_session_does_not_have_is_left_out(tmp_path: Path) -> None:
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(conf_min(0.6, 1, Key(CONF_MIN, "other", "ABC")))
+        rig.parameters.extend(conf_min(0.7, 2))
+        async with rig.running():
+            await rig.until(lambda: in_force(rig) == 0.7)
+        assert len(rig.records(Mandate)) == 1
+
+    asyncio.run(work())
+
+
+def test_writers_take_turns(tmp_path: Path) -> None:
+    file = ParameterFile(tmp_path / "deep" / "a.jsonl")
+
+    def write(value: float) -> None:
+        key = Key(CONF_MIN, "s0", f"S{value:g}")
+        for n in range(5):
+            file.extend(conf_min(0.5 + n / 100, 1, key))
+
+    threads = [threading.Thread(target=write, args=(float(n),)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = file.read()
+    assert len(found.versions) == 30
+    assert found.number == 30
+
+
+def test_nothing_is_added_when_the_version_cannot_be_made(tmp_path: Path) -> None:
+    file = ParameterFile(tmp_path / "a.jsonl")
+
+    def refuse(_: Parameters) -> Version:
+        raise ConfigError("no")
+
+    with pytest.raises(ConfigError, match="no"):
+        file.extend(refuse)
+    assert not file.path.exists()
+    assert file.read() == Parameters()
+    assert not Governance(file).news(0, 0)

@@ -1,0 +1,279 @@
+"""G2, G3: what governance has changed is one chain, and the fold ends up with what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onefold.domain.errors import ConfigError
+from onefold.domain.records import Mandate
+from onefold.domain.words import Mode
+from onefold.fold.codec import Inbox
+from onefold.fold.state import Out, State
+from onefold.governance.parameters import (
+    CONF_MIN,
+    SUPPRESS,
+    Entry,
+    Hold,
+    Key,
+    Parameters,
+    Version,
+    read_parameters,
+)
+from onefold.sim.plan import Placement, Plan
+from support import FLAT, MINUTE_NS, Scripted, account_of, rules_of, share
+
+STRATEGIES, SYMBOLS = ("s0", "s1"), ("ABC", "DEF")
+SLEEVES = [(s, i) for s in STRATEGIES for i in SYMBOLS]
+CONFIGURED = 0.5
+
+
+def configured(key: Key) -> float | None:
+    return CONFIGURED if key.mandate == CONF_MIN else None
+
+
+def entry(n: int, cause: str = "a reason") -> Entry:
+    return Entry(n * 1_000_000_000, "a person", cause)
+
+
+def plan() -> Plan:
+    rules = rules_of(gates={"conf_min": CONFIGURED})
+    return Plan(
+        account_of(),
+        tuple(share(s) for s in SYMBOLS),
+        tuple(Placement(s, Scripted(side=(FLAT,)), rules, SYMBOLS) for s in STRATEGIES),
+        (MINUTE_NS,) * len(SYMBOLS),
+    )
+
+
+def folded(mandates: Iterable[Mandate]) -> State:
+    """Return what the fold makes of mandates."""
+    made = plan()
+    state, out, inbox = made.state(Mode.LIVE), Out(256), Inbox(made.names)
+    for mandate in mandates:
+        inbox.mandate(mandate)
+        inbox.fold(state, out)
+    return state
+
+
+def lines(parameters: Parameters) -> bytes:
+    return b"".join(msgspec.json.encode(v) + b"\n" for v in parameters.versions)
+
+
+scopes = st.tuples(st.sampled_from(("", *STRATEGIES)), st.sampled_from(("", *SYMBOLS)))
+holds = st.tuples(
+    st.sampled_from(["suppress", "suppress", "release", "watch"]),
+    st.sampled_from([("", ""), ("s0", ""), ("s0", "ABC"), ("", "ABC")]),
+    st.sampled_from(["review", "stage"]),
+)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("set"), st.sampled_from(SLEEVES), st.sampled_from([0.5, 0.6, 0.7, 0.8])),
+        st.tuples(
+            st.sampled_from(["suppress", "watch", "release"]),
+            scopes,
+            st.sampled_from(["review", "stage"]),
+        ),
+        st.tuples(st.just("propose"), st.sampled_from(SLEEVES), st.just(0.55)),
+        st.tuples(st.just("approve"), st.integers(1, 12), st.none()),
+        st.tuples(st.just("roll back"), st.integers(0, 12), st.none()),
+    ),
+    max_size=14,
+)
+
+
+def stepped(parameters: Parameters, n: int, step: tuple[str, Any, Any]) -> Version:
+    what, where, how = step
+    if what in ("set", "propose"):
+        wanted = [(Key(CONF_MIN, *where), how)]
+        return parameters.changed(wanted, configured, entry(n), proposed=what == "propose")
+    if what == "approve":
+        return parameters.approved(where, entry(n))
+    if what == "roll back":
+        return parameters.rolled_back(where, entry(n))
+    return parameters.held(Hold(what, how, *where), entry(n))
+
+
+def chain(taken: Iterable[tuple[str, Any, Any]]) -> Parameters:
+    parameters = Parameters()
+    for n, step in enumerate(taken, 1):
+        try:
+            parameters = parameters.extended(stepped(parameters, n, step))
+        except ConfigError:
+            continue
+    return parameters
+
+
+@given(st.one_of(steps, st.lists(holds, min_size=2, max_size=10)))
+def test_the_fold_ends_with_what_the_chain_says(taken: list[tuple[str, Any, Any]]) -> None:
+    parameters = chain(taken)
+    state = folded(parameters.mandates())
+    held = [h for h in parameters.holds if h.action == "suppress"]
+    for n, (strategy, instrument) in enumerate(SLEEVES):
+        wanted = parameters.values.get(Key(CONF_MIN, strategy, instrument), CONFIGURED)
+        assert state.sleeves["conf_min"][n] == wanted
+        covered = any(h.covers(Hold("suppress", h.holder, strategy, instrument)) for h in held)
+        assert bool(state.sleeves["suppressed"][n]) == covered, parameters.versions
+
+
+@given(steps, st.integers(0, 20))
+def test_a_session_that_knew_a_part_comes_to_the_same(
+    taken: list[tuple[str, Any, Any]], known: int
+) -> None:
+    parameters = chain(taken)
+    everything = parameters.mandates()
+    first = [m for m in everything if m.version <= known]
+    again = folded([*first, *parameters.mandates(known)])
+    assert again.sleeves.tobytes() == folded(everything).sleeves.tobytes()
+    # What is told twice, or late, changes nothing.
+    assert folded([*everything, *first]).sleeves.tobytes() == again.sleeves.tobytes()
+
+
+@given(steps)
+def test_a_chain_is_read_as_it_was_written(taken: list[tuple[str, Any, Any]]) -> None:
+    parameters = chain(taken)
+    assert read_parameters(lines(parameters), "here") == parameters
+
+
+def some() -> Parameters:
+    return chain(
+        [
+            ("set", ("s0", "ABC"), 0.6),
+            ("suppress", ("s1", ""), "review"),
+            ("set", ("s0", "ABC"), 0.7),
+            ("propose", ("s0", "DEF"), 0.55),
+        ]
+    )
+
+
+def test_every_altered_byte_is_noticed() -> None:
+    raw = lines(some())
+    for at in range(len(raw) - 1):
+        altered = bytearray(raw)
+        altered[at] ^= 1
+        if altered[at] == ord("\n"):
+            continue
+        with pytest.raises(ConfigError, match="here, line"):
+            read_parameters(bytes(altered), "here")
+
+
+def test_a_missing_or_exchanged_version_is_noticed() -> None:
+    one, two, three, four = lines(some()).splitlines(keepends=True)
+    for wrong in (two + three + four, one + three + four, two + one + three, one + one):
+        with pytest.raises(ConfigError, match="here, line"):
+            read_parameters(wrong, "here")
+
+
+def test_what_a_crash_left_unfinished_is_not_there() -> None:
+    raw = lines(some())
+    last = raw.splitlines(keepends=True)[-1]
+    whole = read_parameters(raw[: -len(last)], "here")
+    for cut in range(1, len(last)):
+        assert read_parameters(raw[:-cut], "here") == whole
+
+
+def test_a_resealed_version_with_other_numbers_is_noticed() -> None:
+    parameters = some()
+    first = parameters.versions[0]
+    change = msgspec.structs.replace(first.changes[0], number=7)
+    from onefold.governance.parameters import sealed
+
+    forged = sealed(msgspec.structs.replace(first, changes=[change]))
+    with pytest.raises(ConfigError, match="not numbered from 1"):
+        read_parameters(msgspec.json.encode(forged) + b"\n", "here")
+
+
+def test_a_clock_that_moved_back_adds_nothing() -> None:
+    parameters = some()
+    with pytest.raises(ConfigError, match="the clock says 1970-01-01T00:00:01Z"):
+        stepped(parameters, 1, ("set", ("s0", "ABC"), 0.8))
+
+
+def test_a_rollback_returns_to_the_values_of_then_and_keeps_what_is_suppressed() -> None:
+    parameters = some()
+    back = parameters.extended(parameters.rolled_back(1, entry(9)))
+    assert back.values[Key(CONF_MIN, "s0", "ABC")] == 0.6
+    assert back.holds == parameters.holds
+    start = back.extended(back.rolled_back(0, entry(10)))
+    assert start.values[Key(CONF_MIN, "s0", "ABC")] == CONFIGURED
+    with pytest.raises(ConfigError, match="there is no version 99"):
+        back.rolled_back(99, entry(11))
+
+
+def test_a_limit_that_was_not_there_cannot_come_back() -> None:
+    wanted = [(Key("daily_loss"), 0.02)]
+    one = Parameters().changed(wanted, configured, entry(1))
+    with pytest.raises(ConfigError, match="change the configuration"):
+        Parameters((one,)).rolled_back(0, entry(2))
+
+
+def test_a_proposal_waits_and_goes_out_of_date() -> None:
+    parameters = some()
+    assert [v.version for v in parameters.waiting] == [4]
+    assert Key(CONF_MIN, "s0", "DEF") not in parameters.values
+    approved = parameters.extended(parameters.approved(4, entry(5)))
+    assert approved.values[Key(CONF_MIN, "s0", "DEF")] == 0.55
+    assert not approved.waiting
+    with pytest.raises(ConfigError, match="approved already"):
+        approved.approved(4, entry(6))
+    overtaken = parameters.extended(stepped(parameters, 5, ("set", ("s0", "DEF"), 0.8)))
+    assert not overtaken.waiting
+    with pytest.raises(ConfigError, match="out of date"):
+        overtaken.approved(4, entry(6))
+    with pytest.raises(ConfigError, match="those that wait: none"):
+        overtaken.approved(1, entry(6))
+
+
+def test_what_two_have_suppressed_is_let_go_when_the_last_lets_go() -> None:
+    held = chain([("suppress", ("s0", ""), "stage"), ("suppress", ("s0", "ABC"), "review")])
+    released = held.extended(held.held(Hold("release", "review", "s0", "ABC"), entry(3)))
+    assert folded(released.mandates()).sleeves["suppressed"].tolist() == [1, 1, 0, 0]
+    both = released.extended(released.held(Hold("release", "stage", "s0"), entry(4)))
+    assert not folded(both.mandates()).sleeves["suppressed"].any()
+
+
+def test_a_part_of_what_is_held_is_not_released_alone() -> None:
+    held = chain([("suppress", ("s0", ""), "review")])
+    with pytest.raises(ConfigError, match="held as part of s0: release that"):
+        held.held(Hold("release", "review", "s0", "ABC"), entry(3))
+    with pytest.raises(ConfigError, match="no review holds s1"):
+        held.held(Hold("release", "review", "s1"), entry(3))
+
+
+def test_a_threshold_of_confidence_belongs_to_a_sleeve() -> None:
+    with pytest.raises(ConfigError, match="belongs to one strategy in one instrument"):
+        Parameters().changed([(Key(CONF_MIN, "s0"), 0.6)], configured, entry(1))
+    with pytest.raises(ConfigError, match="nothing would change"):
+        Parameters().changed([(Key(CONF_MIN, "s0", "ABC"), CONFIGURED)], configured, entry(1))
+
+
+def test_what_loosens_is_known() -> None:
+    change = some().versions[0].changes[0]
+    assert not change.loosens
+    assert msgspec.structs.replace(change, value=0.4).loosens
+    limit = msgspec.structs.replace(change, mandate="daily_loss", before=0.02, value=0.03)
+    assert limit.loosens
+    assert not msgspec.structs.replace(limit, value=0.01).loosens
+    assert msgspec.structs.replace(change, mandate=SUPPRESS, before=1.0, value=0.0).loosens
+
+
+def test_a_version_is_json_that_people_read() -> None:
+    found = json.loads(lines(some()).splitlines()[0])
+    assert found["by"] == "a person"
+    assert found["timestamp"] == "1970-01-01T00:00:01Z"
+    assert found["changes"] == [
+        {
+            "mandate": "conf_min",
+            "value": 0.6,
+            "before": 0.5,
+            "number": 1,
+            "strategy": "s0",
+            "instrument": "ABC",
+        }
+    ]
