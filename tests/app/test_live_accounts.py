@@ -21,6 +21,7 @@ from onefold.app.live import (
     Account,
     Source,
     check_abilities,
+    enabled_accounts,
     kept,
     live_source,
     running,
@@ -268,3 +269,15 @@ def test_a_strategy_that_has_lost_its_model_leaves_what_it_holds(tmp_path: Path)
     }
     changed = accounts(tmp_path, other)["us"]
     assert kept(changed, changed.recipe(intervals)).chosen.disabled
+
+
+def test_a_challenger_is_in_shadow_whatever_the_mode(tmp_path: Path) -> None:
+    raw = {**TWO, "accounts": {**TWO["accounts"], "new": {"shadow": True, "strategies": ["pairs"]}}}
+    path = tmp_path / "onefold.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    found = enabled_accounts(load_settings(path), "live", lambda _: None)
+    modes = {account.name: account.mode for account in found}
+    assert modes.pop("new") == "shadow"
+    assert set(modes.values()) == {"live"}
+    [challenger] = [account for account in found if account.name == "new"]
+    assert challenger.venue == ""

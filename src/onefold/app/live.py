@@ -145,7 +145,7 @@ def enabled_accounts(loaded: Loaded, mode: str, say: Callable[[str], None]) -> l
     found = []
     for name, one in accounts_of(loaded.settings).items():
         if one.enabled:
-            found.append(Account(loaded, name, one, mode))
+            found.append(Account(loaded, name, one, "shadow" if one.shadow else mode))
         else:
             say(f"skipping account {name}: it is not enabled (accounts.{name}.enabled)")
     if not found:
@@ -324,6 +324,7 @@ class _Builder:
                 config_hash=recipe.hash,
                 config=recipe.as_recorded(),
                 venue=account.venue,
+                data_mode=source.data_mode,
             )
         )
 
@@ -408,7 +409,7 @@ class _Builder:
             facts={
                 "account": account.name,
                 "mode": account.mode,
-                "data_mode": "recorded" if source.is_recorded else "live",
+                "data_mode": source.data_mode,
                 "epoch": self._instance.epoch,
                 "journal": str(self._journal.path),
                 "started_ts": time.time_ns(),

@@ -115,6 +115,9 @@ class AccountSettings(AccountRules):
     """
 
     name: str = Field("", description="The key says it.")
+    shadow: bool = Field(
+        False, description="A challenger: it runs in shadow beside the others, whatever the mode."
+    )
     enabled: bool = Field(True, description="An account that is not is skipped, and says so.")
     venue: VenueSettings | None = Field(None, description="Needed for --mode live.")
     approved: str = Field(

@@ -34,6 +34,11 @@ class Source:
     now: Callable[[], int]
     is_recorded: bool
 
+    @property
+    def data_mode(self) -> str:
+        """Return whether bars are `live` or `recorded`."""
+        return "recorded" if self.is_recorded else "live"
+
 
 class OpenedOnce:
     """A feed that is opened once, however often it is asked to."""

@@ -240,7 +240,8 @@ class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=Fa
     """The first record of a run: what runs, on what, built from what.
 
     `modelled` says that orders go to a venue which confirms nothing, so that fills are simulated.
-    `venue` says which venue and which account there, without secrets.
+    `venue` says which venue and which account there, without secrets; `data_mode` whether bars are
+    live or recorded, where they come in time.
     """
 
     ts: int
@@ -251,6 +252,7 @@ class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=Fa
     config: dict[str, object]
     modelled: bool = False
     venue: str = ""
+    data_mode: str = ""
 
 
 Numbers = dict[str, float | int | str | None]
