@@ -25,6 +25,7 @@ from onefold.governance.parameters import CONF_MIN, SUPPRESS, Entry, Key, Parame
 
 BY_SLEEVE = (CONF_MIN, SUPPRESS)
 BY_STRATEGY = ("risk_budget", "max_position")
+MODES = ("live", "paper", "shadow")
 MANDATES = tuple(kind.name.lower() for kind in MandateKind)
 
 Account = Annotated[str, typer.Option("--account", help="Which account, where there are several.")]
@@ -110,6 +111,16 @@ def governed(config: Path, account: str) -> Governed:
     folder = loaded.resolve(loaded.settings.paths.governance)
     file = ParameterFile(folder / f"{name}.jsonl")
     return Governed(name, loaded, accounts[name].rules, loaded.account_folder(name), file)
+
+
+def newest_of(one: Governed) -> Path:
+    """Return the journal of an account that was written last, of any mode. Raises `ConfigError`."""
+    found = [begun.path for mode in MODES if (begun := current(one.folder, mode)) is not None]
+    if not found:
+        raise ConfigError(
+            f"account {one.name!r} has no journal of a session yet: onefold run --mode shadow"
+        )
+    return max(found, key=lambda path: max(f.stat().st_mtime for f in path.glob("*.jsonl")))
 
 
 def entry(reason: str, evidence: str = "") -> Entry:

@@ -180,6 +180,7 @@ async def running(
     """Take the right to trade, recover, and give a session that can be run; then close all."""
     wanted = account.recipe(source.intervals_ns)
     recipe = kept(account, wanted)
+    check_promoted(account, wanted)
     plan = recipe.plan()
     vet(plan, {})
     for name, why in wanted.chosen.disabled.items():
@@ -197,6 +198,25 @@ async def running(
         live = builder.with_venue(venue)
         yield live
         builder.leave(live.session)
+
+
+def check_promoted(account: Account, recipe: Recipe) -> None:
+    """Raise `ConfigError` for strategies that may not go live, where evidence is needed for that.
+
+    One that was promoted has to be what it was then. One that was taken back enters nothing, and
+    may leave what it holds.
+    """
+    if account.mode != "live" or not account.settings.needs_evidence:
+        return
+    stages = account.parameters.read().stages
+    for name in recipe.settings.strategies:
+        last = stages.get(name)
+        how = f"onefold check-transition live --strategy {name} --promote"
+        if last is None:
+            raise ConfigError(f"strategy {name!r} has not been promoted to live: {how}")
+        promoted = last.evidence.partition("/")[0]
+        if last.stage == "live" and promoted != recipe.strategy_hash(name):
+            raise ConfigError(f"strategy {name!r} has changed since it was promoted: {how}")
 
 
 def today() -> str:

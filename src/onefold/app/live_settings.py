@@ -123,6 +123,10 @@ class AccountSettings(AccountRules):
     approved: str = Field(
         "", max_length=500, description="Who approved live trading, when and why; live needs it."
     )
+    needs_evidence: bool = Field(
+        False,
+        description="Go live only with strategies that `check-transition` has promoted as they are.",
+    )
     strategies: tuple[str, ...] = Field((), description="Which of `strategies`; all when left out.")
     on_stop: Literal["cancel", "keep"] = Field(
         "cancel", description="What becomes of entries that still work when the session ends."

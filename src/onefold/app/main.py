@@ -57,6 +57,10 @@ COMMANDS: dict[str, Command] = {
     "resume": Command("resume", "Turn a kill switch off and trade again, for a reason."),
     "replay": Command("replay", "Recompute every decision of a journal and compare bit for bit."),
     "explain": Command("explain", "Tell why a decision was made, or why nothing was traded."),
+    "gates": Command("gates", "Tell which gates stop entries, and what each is worth."),
+        "diverge", "Split the P&L of two runs into data, timing, fill, fee and more."
+    ),
+    "metrics": Command("metrics", "Measure every strategy and symbol, as evidence."),
     "journal": Command("journal", "Verify and read a journal."),
     "check": Command("check", "Prove a file's features causal and its strategies elementwise."),
     "sweep": Command("sweep", "Search for parameters over all cores, and judge the winner."),
@@ -64,7 +68,14 @@ COMMANDS: dict[str, Command] = {
     "train": Command("train", "Train models, and put them into the store as challengers."),
     "models": Command("models", "Add, list, check and activate models."),
     "parameters": Command("parameters", "Read, set and roll back what governance has changed."),
+    "govern": Command("govern", "Raise conf_min where results are poor, lower it where good."),
     "review": Command("review", "Suppress, watch or release a strategy or symbol, for a reason."),
+    "readiness": Command("readiness", "Report on a day or a week of a session."),
+    "check-transition": Command(
+        "check_transition", "Tell whether strategies may go on to a stage."
+    ),
+    "demote": Command("demote", "Take a strategy back to an earlier stage, at once."),
+    "evidence": Command("evidence", "List and verify the evidence of transitions."),
     "data": Command("data", "Judge market data before anyone trades on it."),
     "fake-venue": Command("fake_venue", "Serve a rehearsal venue on this machine."),
     "settings": Command("settings", "List every setting with its type, default and meaning."),

@@ -36,6 +36,8 @@ from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import CATALOG, Instrument
 from onefold.domain.rules import AccountRules, Rule, StrategyRules
 from onefold.engine.heartbeat import HEARTBEAT_S_MAX
+from onefold.governance.rules import GovernorRules
+from onefold.governance.transitions import StabilityRules, TransitionRules
 from onefold.learn.config import SweepConfig, TrainingConfig
 
 PREFIX = "ONEFOLD_"
@@ -231,6 +233,20 @@ class PathSettings(Rule):
     )
 
 
+class GovernanceSettings(Rule):
+    """What evidence has to show before anything changes."""
+
+    governor: GovernorRules = Field(
+        default_factory=GovernorRules, description="How `onefold govern` moves conf_min."
+    )
+    transitions: TransitionRules = Field(
+        default_factory=TransitionRules, description="From shadow to paper to live."
+    )
+    stability: StabilityRules = Field(
+        default_factory=StabilityRules, description="What makes a day of a session a good one."
+    )
+
+
 class Settings(Rule):
     """The whole configuration."""
 
@@ -271,6 +287,9 @@ class Settings(Rule):
             default_factory=dict,
             description="Accounts that trade side by side, by name; without any, `account` alone.",
         )
+    )
+    governance: GovernanceSettings = Field(
+        default_factory=GovernanceSettings, description="What evidence has to show."
     )
     session: SessionSettings = Field(
         default_factory=SessionSettings, description="How `onefold run` runs and records."

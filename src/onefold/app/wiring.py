@@ -146,27 +146,54 @@ class Recipe(NamedTuple):
         settings = self.settings.as_written()
         decisive = {name: settings[name] for name in ("account", "rates", "rate_pairs")}
         # The order of the data is the order of events at the same time, so it decides as well.
-        decisive["instruments"] = {
-            symbol: (settings["instruments"][symbol], self.intervals_ns[symbol])
-            for symbol in self.intervals_ns
-        }
-        decisive["strategies"] = {
-            name: {
-                **one,
-                "file": self.sources.get(one["file"]),
-                "own_gates": {
-                    gate: {**facts, "file": self.sources.get(facts["file"])}
-                    for gate, facts in one["own_gates"].items()
-                },
-            }
-            for name, one in settings["strategies"].items()
-        }
+        decisive["instruments"] = self._instruments(settings, self.intervals_ns)
+        decisive["strategies"] = {n: self._strategy(settings, n) for n in settings["strategies"]}
         if self.chosen.models:
             decisive["models"] = {n: m.identity for n, m in self.chosen.models.items()}
         if self.chosen.disabled:
             decisive["disabled"] = sorted(self.chosen.disabled)
-        text = msgspec.json.encode(decisive)
-        return hashlib.blake2b(text, digest_size=HASH_BYTES).hexdigest()
+        return _hashed(decisive)
+
+    def strategy_hash(self, name: str) -> str:
+        """Return a hash of what a strategy's own decisions follow from, whatever runs beside it.
+
+        Its rules, code and model, and the instruments that it trades with their costs. Raises
+        `ConfigError` for one that is not there.
+        """
+        settings = self.settings.as_written()
+        if name not in settings["strategies"]:
+            raise ConfigError(
+                f"there is no strategy {name!r}{did_you_mean(name, settings['strategies'])}"
+            )
+        traded = settings["strategies"][name]["instruments"] or self.intervals_ns
+        said = msgspec.json.encode(settings["strategies"][name]["params"]).decode()
+        models = {n: m.identity for n, m in self.chosen.models.items() if f'"{n}"' in said}
+        return _hashed(
+            {
+                "strategy": self._strategy(settings, name),
+                "instruments": self._instruments(settings, traded),
+                "costs": settings["account"]["costs"],
+                "models": models,
+            }
+        )
+
+    def _instruments(self, settings: dict[str, Any], symbols: Iterable[str]) -> dict[str, Any]:
+        return {s: (settings["instruments"][s], self.intervals_ns[s]) for s in symbols}
+
+    def _strategy(self, settings: dict[str, Any], name: str) -> dict[str, Any]:
+        one = settings["strategies"][name]
+        return {
+            **one,
+            "file": self.sources.get(one["file"]),
+            "own_gates": {
+                gate: {**facts, "file": self.sources.get(facts["file"])}
+                for gate, facts in one["own_gates"].items()
+            },
+        }
+
+
+def _hashed(decisive: dict[str, Any]) -> str:
+    return hashlib.blake2b(msgspec.json.encode(decisive), digest_size=HASH_BYTES).hexdigest()
 
 
 class Wired:

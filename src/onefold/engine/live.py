@@ -368,8 +368,10 @@ class Live:
         """Return the mandates that are new; parameters in doubt close the account for new risk."""
         if self._governance is None:
             return []
-        known = int(self.session.state.account["mandate_version"][0])
-        found = self._governance.news(known, self._now())
+        account = self.session.state.account[0]
+        # The clock of a recording that is continued begins anew; what is folded does not go back.
+        ts = max(self._now(), int(account["ts"]))
+        found = self._governance.news(int(account["mandate_version"]), ts)
         before, self._doubt = self._doubt, self._governance.doubt
         if self._doubt and self._doubt != before:
             return [self._own_command("reduce_only", f"parameters: {self._doubt}")]

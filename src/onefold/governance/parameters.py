@@ -10,10 +10,11 @@ and never the defaults in its place.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -50,7 +51,10 @@ class Entry(NamedTuple):
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One value before and after; `number` is the mandate's version, 0 while only proposed."""
+    """One value before and after; `number` is the mandate's version, 0 while only proposed.
+
+    `cause` says why, where the version's own does not say it of each.
+    """
 
     mandate: str
     value: float
@@ -58,6 +62,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int = 0
     strategy: str = ""
     instrument: str = ""
+    cause: str = ""
 
     @property
     def key(self) -> Key:
@@ -154,9 +159,9 @@ class Parameters:
         return tuple(found)
 
     @property
-    def stages(self) -> dict[str, str]:
-        """Return the stage of each strategy that was promoted or demoted."""
-        return {v.hold.strategy: v.stage for v in self.applied if v.stage and v.hold is not None}
+    def stages(self) -> dict[str, Version]:
+        """Return for each strategy the version that has promoted or demoted it last."""
+        return {v.hold.strategy: v for v in self.applied if v.stage and v.hold is not None}
 
     @property
     def waiting(self) -> tuple[Version, ...]:
@@ -190,7 +195,7 @@ class Parameters:
                 value=change.value,
                 strategy=change.strategy,
                 instrument=change.instrument,
-                cause=f"version {version.version} by {version.by}: {version.cause}",
+                cause=f"version {version.version} by {version.by}: {change.cause or version.cause}",
             )
             for version in self.applied
             for change in version.changes
@@ -206,10 +211,12 @@ class Parameters:
         entry: Entry,
         *,
         proposed: bool = False,
+        causes: Mapping[Key, str] = MappingProxyType({}),
     ) -> Version:
         """Return the version that gives values what is wanted; what is so already is left out.
 
-        `configured` says what the configuration gives. Raises `ConfigError` when nothing is left.
+        `configured` says what the configuration gives, `causes` why each is changed. Raises
+        `ConfigError` when nothing is left.
         """
         changes = []
         for key, value in wanted:
@@ -217,7 +224,7 @@ class Parameters:
                 raise ConfigError(f"{key}: it belongs to one strategy in one instrument")
             before = self.values.get(key, configured(key))
             if before != value:
-                changes.append(Change(key.mandate, value, before, 0, key.strategy, key.instrument))
+                changes.append(Change(key.mandate, value, before, 0, *key[1:], causes.get(key, "")))
         if not changes:
             raise ConfigError("nothing would change: these values are in force already")
         status: Literal["applied", "proposed"] = "proposed" if proposed else "applied"

@@ -20,6 +20,7 @@ from onefold.views.trades import times_of
 
 DAY_NS = 86_400_000_000_000
 SATURDAY, SUNDAY = 5, 6
+ALL_DAYS, WEEKDAYS = 365, 252
 SATURDAY_SHARE_MIN = 0.05
 """Markets that trade every day have a Saturday in seven days; a rare special session is no week."""
 
@@ -39,6 +40,11 @@ class Daily(NamedTuple):
     returns: Floats
     per_year: int
 
+    @property
+    def weekends(self) -> bool:
+        """Return whether weekends trade."""
+        return self.per_year == ALL_DAYS
+
 
 def last_per_time(ts: Integers, equity: Floats) -> tuple[Integers, Floats]:
     """Return the curve with one point per time: the last, after every instrument's bar."""
@@ -50,18 +56,21 @@ def last_per_time(ts: Integers, equity: Floats) -> tuple[Integers, Floats]:
 
 def daily(ts: Integers, equity: Floats, cash: float) -> Daily:
     """Return the equity by day; `ts` is nanoseconds UTC in order, `cash` what it began with."""
-    days = (ts - 1) // DAY_NS
-    per_year = 252
-    if trades_on_saturdays(days):
-        per_year = 365
-    else:
-        weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
-        days = days + np.where(weekday == SATURDAY, 2, 0) + np.where(weekday == SUNDAY, 1, 0)
-    days, equity = last_per_time(days, equity)
+    weekends = trades_on_saturdays((ts - 1) // DAY_NS)
+    days, equity = last_per_time(days_of(ts, weekends=weekends), equity)
     before = np.concatenate(([cash], equity))[:-1]
     returns = np.full(len(equity), np.nan)
     np.divide(equity, before, out=returns, where=before > 0)
-    return Daily(days, equity, returns - 1.0, per_year)
+    return Daily(days, equity, returns - 1.0, ALL_DAYS if weekends else WEEKDAYS)
+
+
+def days_of(ts: Integers, *, weekends: bool) -> Integers:
+    """Return the day that each time counts to; without `weekends` those count to the Monday."""
+    days: Integers = (ts - 1) // DAY_NS
+    if weekends:
+        return days
+    weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
+    return days + np.where(weekday == SATURDAY, 2, 0) + np.where(weekday == SUNDAY, 1, 0)
 
 
 def trades_on_saturdays(days: Integers) -> bool:

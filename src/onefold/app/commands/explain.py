@@ -10,6 +10,7 @@ import typer
 
 from onefold.app.commands.replay import note_build
 from onefold.app.group import new_app
+from onefold.app.journals import newest_journal
 from onefold.app.output import Json, emit, say, show, table
 from onefold.app.summary import facts_table
 from onefold.app.wiring import recorded_recipe
@@ -64,17 +65,6 @@ def explain(
         if number:
             say()
         _print(one)
-
-
-def newest_journal(parent: Path) -> Path:
-    """Return the journal in a folder that was written last. Raises ConfigError for none."""
-    folders = [x for x in parent.iterdir() if x.is_dir()] if parent.is_dir() else []
-    written = [
-        (max(f.stat().st_mtime for f in s), x) for x in folders if (s := [*x.glob("*.jsonl")])
-    ]
-    if not written:
-        raise ConfigError(f"there is no journal in {parent.resolve()}; name one with --journal")
-    return max(written)[1]
 
 
 def parse_time(text: str) -> int:

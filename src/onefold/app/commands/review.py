@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from onefold.app.governing import Account, Why, entry, governed, taken
+from onefold.app.governing import Account, Why, entry, governed, newest_of, taken
 from onefold.app.group import Group, new_app
+from onefold.app.impact import Impact, impacts
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
 from onefold.domain.errors import ConfigError
 from onefold.governance.parameters import NS_PER_S, Hold, scope_text, time_text
+from onefold.views.wording import DASH, money, percent
 
 app = new_app(Group, "Suppress, watch or release a strategy or a symbol, for a reason.")
 
@@ -96,6 +98,57 @@ def list_(config: ConfigFile = CONFIG, account: Account = "", json_: Json = Fals
     ]
     columns = ("what", "is", "since a", "by", "time", "until", "why")
     show(table(columns, rows, text=7))
+
+
+@app.command()
+def impact(
+    config: ConfigFile = CONFIG,
+    account: Account = "",
+    journal: Annotated[
+        Path | None, typer.Option(help="In this journal; the account's newest when left out.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Tell what each suppression has cost or saved: what it stopped, traded by itself."""
+    one = governed(config, account)
+    folder = journal or newest_of(one)
+    found = impacts(one.file.read(), folder)
+    if json_:
+        emit([_as_plain(i) for i in found])
+        return
+    if not found:
+        note(f"no suppression has reached {folder}")
+        return
+    rows = [_row(i) for i in found]
+    columns = ("what", "from", "to", "stopped", "would have made", "worth", "95 %", "money")
+    show(table(columns, rows, text=3))
+
+
+def _as_plain(one: Impact) -> dict[str, object]:
+    plain: dict[str, object] = msgspec.to_builtins(one.version)
+    value = None if one.value is None else msgspec.to_builtins(one.value)
+    return {**plain, "start_ts": one.start_ts, "end_ts": one.end_ts, "value": value}
+
+
+def _row(one: Impact) -> tuple[str, ...]:
+    hold, value = one.version.hold, one.value
+    what = scope_text(hold.strategy, hold.instrument) if hold is not None else ""
+    since = time_text(one.start_ts)
+    until = DASH if one.end_ts is None else time_text(one.end_ts)
+    if value is None:
+        return what, since, until, "0", *[DASH] * 4
+    found = value.alone
+    sure = f"{percent(found.low, 3, sign=True)} to {percent(found.high, 3, sign=True)}"
+    return (
+        what,
+        since,
+        until,
+        str(found.episodes),
+        percent(found.mean_return, 3, sign=True),
+        percent(found.value, 3, sign=True),
+        DASH if found.low is None else sure,
+        DASH if value.money is None else money(value.money, sign=True),
+    )
 
 
 def _hold(

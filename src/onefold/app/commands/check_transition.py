@@ -1,0 +1,147 @@
+"""`onefold check-transition`: whether the evidence lets a strategy go on, and the proof of it."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from onefold.app.governing import Account, Governed, Why, entry, governed, taken
+from onefold.app.group import new_app
+from onefold.app.output import ConfigFile, Json, emit, note, say, show, table
+from onefold.app.recall import Recalled, recalled
+from onefold.app.signing import KEY, PUBLIC, signed
+from onefold.app.transitions import (
+    BundleStore,
+    check_same,
+    evidence_of,
+    journal_of,
+    models_of,
+    present_hash,
+)
+from onefold.domain.errors import ConfigError, did_you_mean
+from onefold.governance.bundle import SCHEMA, Bundle, Inputs
+from onefold.governance.parameters import Hold
+from onefold.governance.transitions import STAGES, Criterion, Stage, check_transition
+from onefold.journal import write_atomic
+
+app = new_app()
+
+NOT_READY = 1
+"""The exit code when the evidence is not enough."""
+
+
+@app.command()
+def check_transition_command(
+    stage: Annotated[str, typer.Argument(help="Where to: shadow, paper or live.")] = "",
+    config: ConfigFile = Path("onefold.yaml"),
+    strategy: Annotated[str, typer.Option(help="Which strategy; all when left out.")] = "",
+    account: Account = "",
+    evidence: Annotated[
+        str, typer.Option("--from", help="Take the evidence from this account, a challenger.")
+    ] = "",
+    journal: Annotated[Path | None, typer.Option(help="Take this journal as evidence.")] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Promote those that pass, with --reason.")
+    ] = False,
+    reason: Why = "",
+    json_: Json = False,
+) -> None:
+    """Tell whether strategies may go on to a stage: every criterion with value and threshold.
+
+    Ends with code 1 when one may not. Each check is kept as a signed bundle, and makes the next one
+    of the same step stricter.
+    """
+    if stage not in STAGES:
+        hint = did_you_mean(stage, STAGES) if stage else f": {', '.join(STAGES)}"
+        raise ConfigError(f"say where to go on to{hint}")
+    one = governed(config, account)
+    if promote:
+        entry(reason)  # a missing reason is told before anything is kept
+    one.check_scope(strategy, "")
+    where = governed(config, evidence) if evidence else one
+    found = recalled(journal or journal_of(where, stage))
+    names = [strategy] if strategy else list(one.strategies)
+    done = [_checked(one, found, name, stage) for name in names]
+    _show(done, json_)
+    for bundle, _ in done:
+        if promote and bundle.passes:
+            _promote(one, bundle, reason)
+    if not all(bundle.passes for bundle, _ in done):
+        raise typer.Exit(NOT_READY)
+
+
+def _checked(one: Governed, found: Recalled, strategy: str, stage: Stage) -> tuple[Bundle, Path]:
+    """Check one strategy, and keep the bundle."""
+    if strategy not in found.recipe.settings.strategies:
+        raise ConfigError(f"journal {found.folder} has no strategy {strategy!r}")
+    own = found.recipe.strategy_hash(strategy)
+    check_same(own, present_hash(one, found, strategy), strategy, found.folder)
+    store, rules = BundleStore(one), one.settings.governance
+    known = evidence_of(found, strategy, len(store.of(strategy, stage)))
+    criteria = check_transition(stage, known, rules.transitions, rules.stability)
+    bundle = Bundle(
+        schema=SCHEMA,
+        account=one.name,
+        stage=stage,
+        ts=time.time_ns(),
+        by=getpass.getuser(),
+        inputs=Inputs(
+            journal=str(found.folder),
+            head_seq=found.end.seq,
+            head_hash=found.end.hash,
+            mode=found.start.mode,
+            data_mode=found.start.data_mode,
+            version=found.start.version,
+            build=found.start.build,
+            config_hash=found.start.config_hash,
+            strategy_hash=own,
+            parameters_head=one.file.read().head,
+            models={name: m.sidecar.sha256 for name, m in models_of(found, strategy).items()},
+        ),
+        evidence=known,
+        rules=rules.transitions.model_dump(),
+        stability=rules.stability.model_dump(),
+        criteria=criteria,
+        passes=all(c.passes for c in criteria),
+    )
+    bundle = signed(bundle, one.folder / KEY, store.folder.parent / PUBLIC)
+    path = store.path(strategy, stage)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(bundle), indent=1) + b"\n")
+    return bundle, path
+
+
+def _promote(one: Governed, bundle: Bundle, reason: str) -> None:
+    strategy, stage = bundle.evidence.strategy, bundle.stage
+    subject = f"{bundle.inputs.strategy_hash}/{bundle.hash}"
+    made_by = entry(reason, subject)
+    hold = Hold("release", "stage", strategy)
+    made = one.extend(lambda p: p.held(hold, made_by, stage=stage))
+    note(f"{strategy}: promoted to {stage}, version {made.version}; {taken(one, made)}")
+
+
+def _show(done: list[tuple[Bundle, Path]], json_: bool) -> None:
+    if json_:
+        emit(
+            [
+                {"bundle": str(path), "hash": bundle.hash, **msgspec.to_builtins(bundle)}
+                for bundle, path in done
+            ]
+        )
+        return
+    for bundle, path in done:
+        verdict = "may go on" if bundle.passes else "may not go on"
+        say(f"{bundle.evidence.strategy} {verdict} to {bundle.stage}; evidence: {path}")
+        rows = [_row(c) for c in bundle.criteria]
+        show(table(("criterion", "", "found", "wanted", "meaning"), rows, text=2))
+
+
+def _row(one: Criterion) -> tuple[str, str, str, str, str]:
+    value = "-" if one.value is None else f"{one.value:.4g}"
+    wanted = f"{one.compares} {one.threshold:.4g}"
+    return one.name, "pass" if one.passes else "FAIL", value, wanted, one.says

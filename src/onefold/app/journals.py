@@ -1,0 +1,18 @@
+"""Which journal is meant when a command names none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onefold.domain.errors import ConfigError
+
+
+def newest_journal(parent: Path) -> Path:
+    """Return the journal in a folder that was written last. Raises ConfigError for none."""
+    folders = [x for x in parent.iterdir() if x.is_dir()] if parent.is_dir() else []
+    written = [
+        (max(f.stat().st_mtime for f in s), x) for x in folders if (s := [*x.glob("*.jsonl")])
+    ]
+    if not written:
+        raise ConfigError(f"there is no journal in {parent.resolve()}; name one with --journal")
+    return max(written)[1]

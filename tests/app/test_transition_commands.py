@@ -1,0 +1,251 @@
+"""G3, G6, G7: reports, transitions and their evidence by the real commands, on real journals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from onefold.app.live import Account, check_promoted
+from onefold.app.main import run
+from onefold.app.settings import accounts_of, load_settings
+from onefold.domain.errors import ConfigError
+
+HOUR_S, DAYS = 3600, 25
+CONFIG: dict[str, Any] = {
+    "account": {"name": "main", "cash": 100_000},
+    "instruments": {"AAA": {"kind": "crypto", "lot": 0.01}},
+    "data": {
+        "AAA": {
+            "synthetic": {
+                "seed": 3, "bars": 24 * DAYS, "interval_s": HOUR_S, "gap_rate": 0, "volatility": 0.5
+            }
+        }
+    },
+    "strategies": {
+        "trend": {
+            "kind": "crossover",
+            "params": {"fast": 2, "slow": 5},
+            "sizing": {"kind": "fraction", "fraction": 0.2},
+        },
+        "dips": {"kind": "ibs_a", "sizing": {"kind": "fraction", "fraction": 0.1}},
+    },
+}  # fmt: skip
+
+
+def write(folder: Path, **more: Any) -> None:
+    (folder / "onefold.yaml").write_text(yaml.safe_dump({**CONFIG, **more}, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def shadow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a shadow journal of 25 days."""
+    folder = tmp_path_factory.mktemp("shadow")
+    write(folder)
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    assert run(["run", "--mode", "shadow", "--json"]) == 0
+    patch.undo()
+    return folder
+
+
+@pytest.fixture
+def folder(shadow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(shadow, tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a")
+    return tmp_path / "a"
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    capsys.readouterr()
+    code = run([*arguments, "--json"])
+    out = capsys.readouterr().out
+    return code, json.loads(out) if out else None
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert run(list(arguments)) == 2
+    return capsys.readouterr().err
+
+
+def easy(folder: Path, **more: Any) -> None:
+    """Ask for so little that anything passes."""
+    write(
+        folder,
+        governance={"transitions": {"alpha": 0.5, "trades_min": 10, "drawdown_max": 1}},
+        **more,
+    )
+
+
+def test_a_check_says_what_is_missing_and_ends_with_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = command(capsys, "check-transition", "paper")
+    assert code == 1
+    assert [one["evidence"]["strategy"] for one in found] == ["trend", "dips"]
+    for one in found:
+        criteria = {c["name"]: c["passes"] for c in one["criteria"]}
+        assert criteria["replay mismatches"]
+        assert criteria["days"]
+        assert not criteria["p-value of no skill"]
+        assert len(one["evidence"]["daily"]) in (DAYS, DAYS + 1)
+    capsys.readouterr()
+    assert run(["check-transition", "paper", "--strategy", "dips"]) == 1
+    shown = capsys.readouterr().out
+    assert "dips may not go on to paper" in shown
+    assert "look 2" in shown, "looking again makes it stricter"
+    assert command(capsys, "evidence", "list")[1][0]["passes"] is False
+
+
+def test_the_daily_profits_of_the_strategies_are_the_accounts(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found = command(capsys, "check-transition", "paper")
+    total = sum(sum(one["evidence"]["daily"]) for one in found)
+    _, week = command(capsys, "readiness", "weekly")
+    assert total == pytest.approx(week["equity"] - 100_000, abs=1e-6)
+
+
+def test_a_bundle_proves_itself_and_its_journal(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(capsys, "check-transition", "paper", "--strategy", "trend")
+    path = next((folder / "governance/evidence/main").glob("trend-paper-0001.json"))
+    code, facts = command(capsys, "evidence", "verify", str(path))
+    assert code == 0
+    assert facts["signature"] == "right"
+    assert "with the hash of the bundle" in facts["journal"]
+    whole = path.read_text()
+    for old, new in (('"trades": ', '"trades": 9'), ('"passes": false', '"passes": true')):
+        path.write_text(whole.replace(old, new, 1))
+        assert "signature is wrong" in refused(capsys, "evidence", "verify", str(path))
+    path.write_text("{}")
+    assert "is no bundle" in refused(capsys, "evidence", "verify", str(path))
+    path.write_text(whole)
+    [journal] = (folder / "journal/main").glob("shadow-*")
+    segment = next(journal.glob("*.jsonl"))
+    segment.write_bytes(segment.read_bytes().replace(b'"close":1', b'"close":2', 1))
+    assert run(["evidence", "verify", str(path)]) == 6
+    public = folder / "governance/evidence/evidence.pub"
+    public.write_text("00" * 32)
+    assert "another key" in refused(capsys, "evidence", "verify", str(path))
+
+
+def test_only_what_passes_is_promoted_and_only_as_it_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("check-transition", "paper", "--strategy", "trend", "--promote")
+    assert "give a --reason" in refused(capsys, *asked)
+    assert command(capsys, *asked, "--reason", "x")[0] == 1
+    assert not (folder / "governance/main.jsonl").exists(), "it did not pass"
+    changed = {**CONFIG["strategies"], "trend": {"kind": "crossover", "params": {"fast": 3}}}
+    write(folder, strategies=changed)
+    assert "evidence is of another strategy" in refused(capsys, "check-transition", "paper")
+    write(folder)
+    assert "has no paper journal" in refused(capsys, "check-transition", "live")
+    assert "did you mean 'paper'" in refused(capsys, "check-transition", "papre")
+    assert "say where to" in refused(capsys, "check-transition")
+
+
+def test_a_promotion_rests_on_its_bundle_and_a_demotion_holds_back(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    easy(folder)
+    monkeypatch.setattr("onefold.governance.transitions.p_value", lambda _: 0.001)
+    code, [found] = command(
+        capsys, "check-transition", "paper", "--strategy", "trend", "--promote", "--reason", "good"
+    )
+    assert code == 0
+    _, listed = command(capsys, "parameters", "list")
+    [version] = listed["versions"]
+    assert version["stage"] == "paper"
+    assert version["evidence"] == f"{found['inputs']['strategy_hash']}/{found['hash']}"
+    _, taken = command(capsys, "demote", "trend", "shadow", "--reason", "it lost")
+    assert [(c["mandate"], c["value"]) for c in taken["changes"]] == [("suppress", 1.0)]
+    assert "cannot be taken back" in refused(capsys, "demote", "trend", "live", "--reason", "x")
+    _, [again] = command(
+        capsys, "check-transition", "paper", "--strategy", "trend", "--promote", "--reason", "good"
+    )
+    assert again["evidence"]["looks"] == 1
+    _, listed = command(capsys, "parameters", "list")
+    assert listed["values"] == {"suppress trend": 0.0}
+
+
+def test_live_needs_promoted_strategies_where_it_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = {
+        "main": {
+            "needs_evidence": True,
+            "approved": "me",
+            "strategies": ["trend"],
+            "venue": {"ccxt": {"exchange": "kraken", "api_key": "k", "api_secret": "s"}},
+        }
+    }
+    easy(folder, accounts=live)
+    loaded = load_settings(folder / "onefold.yaml")
+    account = Account(loaded, "main", accounts_of(loaded.settings)["main"], "live")
+    recipe = account.recipe({"AAA": HOUR_S * 1_000_000_000})
+    with pytest.raises(ConfigError, match="'trend' has not been promoted to live"):
+        check_promoted(account, recipe)
+    monkeypatch.setattr("onefold.governance.transitions.p_value", lambda _: 0.001)
+    [journal] = (folder / "journal/main").glob("shadow-*")
+    code, _ = command(
+        capsys, "check-transition", "live", "--strategy", "trend", "--journal", str(journal),
+        "--promote", "--reason", "good",
+    )  # fmt: skip
+    assert code == 0
+    check_promoted(account, recipe)
+    other = recipe.settings.strategies["trend"].model_copy(update={"params": {"fast": 3}})
+    settings = recipe.settings.model_copy(update={"strategies": {"trend": other}})
+    with pytest.raises(ConfigError, match="has changed since it was promoted"):
+        check_promoted(account, recipe._replace(settings=settings))
+    command(capsys, "demote", "trend", "paper", "--reason", "it lost")
+    check_promoted(account, recipe._replace(settings=settings))  # it may leave what it holds
+
+
+def test_reports_tell_the_day_and_the_week(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, day = command(capsys, "readiness", "daily", "--day", "2024-01-10")
+    assert code == 0
+    assert (day["first"], day["last"]) == ("2024-01-10", "2024-01-10")
+    assert day["totals"]["bars"] == 24
+    assert day["is_stable"]
+    assert day["drift"] is None
+    _, week = command(capsys, "readiness", "weekly")
+    assert len(week["days"]) == 7
+    assert {s["strategy"] for s in week["strategies"]} == {"trend", "dips"}
+    assert all(Path(file).exists() for file in week["files"])
+    capsys.readouterr()
+    assert run(["readiness", "weekly"]) == 0
+    shown = capsys.readouterr().out
+    assert "Stable: **yes**" in shown
+    assert "mismatches 0" in shown
+    assert "is no day" in refused(capsys, "readiness", "daily", "--day", "today")
+    assert "the journal goes from" in refused(capsys, "readiness", "daily", "--day", "2020-01-01")
+
+
+def test_the_impact_of_a_suppression_is_what_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stopped = {**CONFIG["data"]["AAA"]["synthetic"], "bars": 24 * 8}
+    write(tmp_path, data={"AAA": {"synthetic": stopped}})
+    assert "has no journal" in refused(capsys, "review", "impact")
+    command(capsys, "run", "--mode", "shadow")
+    assert command(capsys, "review", "impact")[1] == []
+    command(capsys, "review", "suppress", "--strategy", "dips", "--reason", "odd")
+    write(tmp_path, data={"AAA": {"synthetic": {**stopped, "bars": 24 * 20}}})
+    command(capsys, "run", "--mode", "shadow")
+    _, [found] = command(capsys, "review", "impact")
+    assert found["end_ts"] is None
+    assert found["value"]["alone"]["episodes"] > 0
+    assert found["start_ts"] > 1_704_067_200_000_000_000 + 7 * 86_400_000_000_000
+    assert run(["review", "impact"]) == 0
+    assert "dips" in capsys.readouterr().out
