@@ -164,6 +164,7 @@ def test_a_promotion_rests_on_its_bundle_and_a_demotion_holds_back(
     _, listed = command(capsys, "parameters", "list")
     [version] = listed["versions"]
     assert version["stage"] == "paper"
+    assert [(c["mandate"], c["value"]) for c in version["changes"]] == [("suppress", 0.0)]
     assert version["evidence"] == f"{found['inputs']['strategy_hash']}/{found['hash']}"
     _, taken = command(capsys, "demote", "trend", "shadow", "--reason", "it lost")
     assert [(c["mandate"], c["value"]) for c in taken["changes"]] == [("suppress", 1.0)]

@@ -12,6 +12,7 @@ import pytest
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Command, Decision, Mandate, Order
 from onefold.engine.control import Request
+from onefold.engine.explain import explain
 from onefold.engine.parameters import Governance, ParameterFile
 from onefold.engine.replay import replay
 from onefold.governance.parameters import CONF_MIN, Entry, Hold, Key, Parameters, Version
@@ -193,3 +194,21 @@ def test_nothing_is_added_when_the_version_cannot_be_made(tmp_path: Path) -> Non
     assert not file.path.exists()
     assert file.read() == Parameters()
     assert not Governance(file).news(0, 0)
+
+
+def test_an_explanation_names_the_mandates_in_force(tmp_path: Path) -> None:
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(conf_min(0.6))
+        rig.parameters.extend(hold("suppress", 2))
+        async with rig.running() as live:
+            await reconciled(rig)
+            await rig.until(lambda: live.status()["mandate"] == 2)
+            for n in range(3):
+                await rig.play(bar(n))
+
+    asyncio.run(work())
+    told = explain(tmp_path / "journal", long_plan(), 1)
+    assert [(m.mandate, m.value) for m in told.mandates] == [("conf_min", 0.6), ("suppress", 1.0)]
+    assert told.mandates[1].cause == "version 2 by a person: a reason"
+    assert told.conclusion.endswith("blocked by suppression")

@@ -39,7 +39,8 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one strategy saw of one input, what it wanted, and what became of that.
 
     `after` says what the input was: a bar, or such as `command flatten` or `action split`, to which
-    no signal belongs; `close` is then the last one before, None where there was none.
+    no signal belongs; `close` is then the last one before, None where there was none. `mandates`
+    are what governance had changed for it by then, the last of each kind and scope.
     """
 
     strategy: str
@@ -52,25 +53,36 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     features: dict[str, float | None]
     mandate_version: int
     conclusion: str
+    mandates: list[Mandate] = []
     decision: Decision | None = None
     signal: Signal | None = None
     gates: list[GateLine] = []
     own_gates: list[GateLine] = []
 
 
+_Mandates = dict[tuple[str, str, str], Mandate]
+
+
+def _remember(mandates: _Mandates, record: Input) -> None:
+    if isinstance(record, Mandate):
+        mandates[record.mandate, record.strategy, record.instrument] = record
+
+
 def explain(path: str | Path, plan: Plan, decision: int) -> Explanation:
     """Explain a decision by its number. Raises `ConfigError` when the journal has no such one."""
     found: list[Explanation] = []
     first = last = 0
+    mandates: _Mandates = {}
 
     def look(session: Session, record: Input, signals: list[Signal]) -> None:
         nonlocal first, last
+        _remember(mandates, record)
         for made in session.decided:
             first, last = first or made.id, made.id
             if made.id == decision:
                 own = (made.strategy, made.instrument)
                 signal = next((s for s in signals if (s.strategy, s.instrument) == own), None)
-                found.append(_explain(session, record, signal, made, own))
+                found.append(_explain(session, record, signal, made, own, mandates))
 
     replay(path, plan, seen=look)
     if not found:
@@ -87,8 +99,10 @@ def why_not(path: str | Path, plan: Plan, symbol: str, at: int) -> list[Explanat
     if symbol not in symbols:
         raise ConfigError(f"the run has no instrument {symbol!r}{did_you_mean(symbol, symbols)}")
     found: list[Explanation] = []
+    mandates: _Mandates = {}
 
     def look(session: Session, bar: Input, signals: list[Signal]) -> None:
+        _remember(mandates, bar)
         if not isinstance(bar, Bar) or bar.instrument != symbol or bar.ts > at:
             return
         found.clear()
@@ -96,7 +110,7 @@ def why_not(path: str | Path, plan: Plan, symbol: str, at: int) -> list[Explanat
             made = [d for d in session.decided if d.strategy == signal.strategy]
             decisions: list[Decision | None] = [*made] or [None]
             own = (signal.strategy, symbol)
-            found.extend(_explain(session, bar, signal, d, own) for d in decisions)
+            found.extend(_explain(session, bar, signal, d, own, mandates) for d in decisions)
 
     replay(path, plan, seen=look)
     if not found:
@@ -110,6 +124,7 @@ def _explain(
     signal: Signal | None,
     decision: Decision | None,
     own: tuple[str, str],
+    mandates: _Mandates,
 ) -> Explanation:
     strategy, symbol = own
     names = session.names
@@ -131,6 +146,9 @@ def _explain(
         },
         mandate_version=int(session.state.account["mandate_version"][0]),
         conclusion=_conclusion(signal, decision, held),
+        mandates=[
+            one for (_, s, i), one in mandates.items() if s in ("", strategy) and i in ("", symbol)
+        ],
         decision=decision,
         signal=signal,
         gates=[] if decision is None else _gates(decision),

@@ -284,7 +284,8 @@ class Parameters:
         changes: list[Change] = []
         if hold.action == "suppress":
             changes = [self._suppressed(hold, 1.0)]
-        elif any(hold.covers(h) and h.action == "suppress" for h in self.holds):
+        elif stage or any(hold.covers(h) and h.action == "suppress" for h in self.holds):
+            # A promotion is a mandate in any case, so that the journal knows of it.
             remain = [h for h in others if h.action == "suppress"]
             if not any(h.covers(hold) for h in remain):
                 changes = [self._suppressed(hold, 0.0)]

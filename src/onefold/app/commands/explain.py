@@ -15,6 +15,7 @@ from onefold.app.output import Json, emit, say, show, table
 from onefold.app.summary import facts_table
 from onefold.app.wiring import recorded_recipe
 from onefold.domain.errors import ConfigError
+from onefold.domain.records import Mandate
 from onefold.engine.explain import Explanation, as_builtins, why_not
 from onefold.engine.explain import explain as explain_decision
 from onefold.engine.replay import started
@@ -91,6 +92,8 @@ def _print(one: Explanation) -> None:
         ("holds", f"{one.held_lots} lots"),
         ("conclusion", one.conclusion),
     ]
+    rows[3:3] = _said(one)
+    rows += [("mandate", _mandate(mandate)) for mandate in one.mandates]
     if one.decision is not None:
         rows.insert(0, ("decision", str(one.decision.id)))
     tables = [facts_table(rows)]
@@ -109,6 +112,18 @@ def _print(one: Explanation) -> None:
     if lines:
         tables.append(table(("gate", "verdict", "value", "threshold", "meaning"), lines, text=5))
     show(*tables)
+
+
+def _said(one: Explanation) -> list[tuple[str, str]]:
+    """Return what models said, where some were asked."""
+    if one.signal is None or not one.signal.models:
+        return []
+    return [("score", f"{_number(one.signal.score)} by {', '.join(one.signal.models)}")]
+
+
+def _mandate(one: Mandate) -> str:
+    scope = "/".join(filter(None, (one.strategy, one.instrument))) or "everything"
+    return f"{one.version}: {one.mandate} {one.value:g} of {scope}; {one.cause}"
 
 
 def _number(value: float | None) -> str:
