@@ -125,7 +125,7 @@ class AccountSettings(AccountRules):
     )
     needs_evidence: bool = Field(
         False,
-        description="Go live only with strategies that `check-transition` has promoted as they are.",
+        description="Go live only with strategies that were promoted, as they are now.",
     )
     strategies: tuple[str, ...] = Field((), description="Which of `strategies`; all when left out.")
     on_stop: Literal["cancel", "keep"] = Field(
