@@ -90,6 +90,7 @@ class Rig:
         self.twin = Twin(self.exchange, trouble)
         self.feed = HandFeed()
         self.control = Control(folder)
+        self.is_governed = True
         self.parameters = ParameterFile(folder / "governance" / "parameters.jsonl")
         self.skew_ns = 0
         self._look = look
@@ -157,7 +158,8 @@ class Rig:
         )
         watchers.append(live.remember)
         session.resume()
-        live.obey(Governance(self.parameters))
+        if self.is_governed:
+            live.obey(Governance(self.parameters))
         outgoing.take()
 
         def look(order: object) -> None:

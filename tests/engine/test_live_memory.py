@@ -136,6 +136,7 @@ def test_a_mandate_is_in_force_under_the_next_configuration(tmp_path: Path) -> N
 
     async def work() -> None:
         rig = Rig(tmp_path, long_plan(), live=SOON)
+        rig.is_governed = False  # the journal alone has to know
         async with rig.running() as live:
             await ready(rig)
             live.hand_in(Mandate(rig.now(), 1, "suppress", 1.0, strategy="s0"))

