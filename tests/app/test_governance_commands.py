@@ -87,7 +87,7 @@ def test_mistakes_are_one_line_and_change_nothing(
     base = ("parameters", "set")
     for arguments, said in (
         ((*base, "conf_min", "0.6"), "give a --reason"),
-        ((*base, "conf_min", "1.6", "--reason", "x"), "is a probability"),
+        ((*base, "conf_min", "1.6", "--reason", "x"), "less than or equal to 1"),
         ((*base, "confmin", "0.6", "--reason", "x"), "did you mean 'conf_min'"),
         ((*base, "conf_min", "0.6", "--strategy", "trent", "--reason", "x"), "'trend'"),
         ((*base, "conf_min", "0.6", "--instrument", "AAB", "--reason", "x"), "'AAA'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from onefold.app.live import Account, check_promoted
 from onefold.app.main import run
 from onefold.app.settings import accounts_of, load_settings
+from onefold.app.sources import Source
 from onefold.domain.errors import ConfigError
 
 HOUR_S, DAYS = 3600, 25
@@ -131,7 +133,7 @@ def test_a_bundle_proves_itself_and_its_journal(
     segment = next(journal.glob("*.jsonl"))
     segment.write_bytes(segment.read_bytes().replace(b'"close":1', b'"close":2', 1))
     assert run(["evidence", "verify", str(path)]) == 6
-    public = folder / "governance/evidence/evidence.pub"
+    public = folder / "governance/evidence/main/evidence.pub"
     public.write_text("00" * 32)
     assert "another key" in refused(capsys, "evidence", "verify", str(path))
 
@@ -178,7 +180,7 @@ def test_a_promotion_rests_on_its_bundle_and_a_demotion_holds_back(
 
 
 def test_live_needs_promoted_strategies_where_it_is_said(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live = {
         "main": {
@@ -188,26 +190,81 @@ def test_live_needs_promoted_strategies_where_it_is_said(
             "venue": {"ccxt": {"exchange": "kraken", "api_key": "k", "api_secret": "s"}},
         }
     }
-    easy(folder, accounts=live)
-    loaded = load_settings(folder / "onefold.yaml")
+    began = dt.datetime.now(dt.UTC) - dt.timedelta(DAYS + 1)
+    bars = {**CONFIG["data"]["AAA"]["synthetic"], "start": began.strftime("%Y-%m-%dT00:00:00Z")}
+    easy(tmp_path, accounts=live, data={"AAA": {"synthetic": bars}})
+    monkeypatch.chdir(tmp_path)
+    loaded = load_settings(tmp_path / "onefold.yaml")
     account = Account(loaded, "main", accounts_of(loaded.settings)["main"], "live")
     recipe = account.recipe({"AAA": HOUR_S * 1_000_000_000})
     with pytest.raises(ConfigError, match="'trend' has not been promoted to live"):
         check_promoted(account, recipe)
+    # Bars that are said to have come in time, and luck that does not decide this test.
+    monkeypatch.setattr(Source, "data_mode", property(lambda _: "live"))
     monkeypatch.setattr("onefold.governance.transitions.p_value", lambda _: 0.001)
-    [journal] = (folder / "journal/main").glob("shadow-*")
-    code, _ = command(
-        capsys, "check-transition", "live", "--strategy", "trend", "--journal", str(journal),
-        "--promote", "--reason", "good",
-    )  # fmt: skip
-    assert code == 0
+    for mode, stage in (("shadow", "paper"), ("paper", "live")):
+        command(capsys, "run", "--mode", mode)
+        code, _ = command(capsys, "check-transition", stage, "--promote", "--reason", "good")
+        assert code == 0
+        if stage == "paper":
+            with pytest.raises(ConfigError, match="'trend' has not been promoted to live"):
+                check_promoted(account, recipe)
     check_promoted(account, recipe)
     other = recipe.settings.strategies["trend"].model_copy(update={"params": {"fast": 3}})
     settings = recipe.settings.model_copy(update={"strategies": {"trend": other}})
     with pytest.raises(ConfigError, match="has changed since it was promoted"):
         check_promoted(account, recipe._replace(settings=settings))
+    [bundle] = (tmp_path / "governance/evidence/main").glob("trend-live-*.json")
+    kept = bundle.read_bytes()
+    bundle.unlink()
+    with pytest.raises(ConfigError, match="which is not in"):
+        check_promoted(account, recipe)
+    bundle.write_bytes(kept.replace(b'"trades": ', b'"trades": 9'))
+    with pytest.raises(ConfigError, match=r"which is not in|signature is wrong"):
+        check_promoted(account, recipe)
     command(capsys, "demote", "trend", "paper", "--reason", "it lost")
     check_promoted(account, recipe._replace(settings=settings))  # it may leave what it holds
+    code, _ = command(capsys, "check-transition", "paper", "--promote", "--reason", "good")
+    assert code == 2, "only a check for live leads back"
+    file = tmp_path / "governance/main.jsonl"
+    file.write_bytes(b"{}\n" + file.read_bytes())
+    check_promoted(account, recipe)  # the session begins in doubt, and enters nothing
+
+
+def test_evidence_of_another_kind_or_account_does_not_count(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    easy(folder)
+    [journal] = (folder / "journal/main").glob("shadow-*")
+    code, [found] = command(
+        capsys, "check-transition", "live", "--strategy", "trend", "--journal", str(journal)
+    )
+    failed = {c["name"] for c in found["criteria"] if not c["passes"]}
+    assert code == 1
+    assert {"right mode", "live bars", "age"} <= failed
+    write(folder, accounts={"main": {}, "other": {"shadow": True}})
+    said = refused(
+        capsys, "check-transition", "paper", "--account", "other", "--journal", str(journal)
+    )
+    assert "is of account 'main', not of 'other'" in said
+    assert run(["check-transition", "paper", "--account", "other", "--from", "main"]) == 1
+    command(capsys, "parameters", "set", "conf_min", "0.8", "--account", "main", "--reason", "x")
+    said = refused(capsys, "check-transition", "paper", "--account", "other", "--from", "main")
+    assert "counts only under the same" in said
+
+
+def test_looks_are_counted_by_the_last_and_nothing_is_replaced(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        command(capsys, "check-transition", "paper", "--strategy", "trend")
+    bundles = folder / "governance/evidence/main"
+    (bundles / "trend-paper-0001.json").unlink()
+    before = (bundles / "trend-paper-0003.json").read_bytes()
+    _, [found] = command(capsys, "check-transition", "paper", "--strategy", "trend")
+    assert found["evidence"]["looks"] == 3
+    assert found["bundle"].endswith("trend-paper-0004.json")
+    assert (bundles / "trend-paper-0003.json").read_bytes() == before
 
 
 def test_reports_tell_the_day_and_the_week(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from onefold.app.live import _mandates
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Command, Decision, Mandate, Order
 from onefold.engine.control import Request
@@ -90,7 +93,7 @@ def test_a_restart_takes_what_was_missed_once(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-@pytest.mark.parametrize("harm", ["altered", "older", "gone"])
+@pytest.mark.parametrize("harm", ["altered", "older", "gone", "another history"])
 def test_parameters_that_cannot_be_trusted_close_the_account(tmp_path: Path, harm: str) -> None:
     async def work() -> None:
         rig = Rig(tmp_path, long_plan())
@@ -103,6 +106,10 @@ def test_parameters_that_cannot_be_trusted_close_the_account(tmp_path: Path, har
             await reconciled(rig)
             if harm == "altered":
                 path.write_bytes(good.replace(b"0.7", b"0.1"))
+            elif harm == "another history":
+                path.unlink()
+                rig.parameters.extend(hold("suppress"))
+                rig.parameters.extend(conf_min(0.7, 2))
             elif harm == "older":
                 path.write_bytes(good.splitlines(keepends=True)[0])
             else:
@@ -193,7 +200,7 @@ def test_nothing_is_added_when_the_version_cannot_be_made(tmp_path: Path) -> Non
         file.extend(refuse)
     assert not file.path.exists()
     assert file.read() == Parameters()
-    assert not Governance(file).news(0, 0)
+    assert not Governance(file).news(0, "", 0)
 
 
 def test_an_explanation_names_the_mandates_in_force(tmp_path: Path) -> None:
@@ -212,3 +219,20 @@ def test_an_explanation_names_the_mandates_in_force(tmp_path: Path) -> None:
     assert [(m.mandate, m.value) for m in told.mandates] == [("conf_min", 0.6), ("suppress", 1.0)]
     assert told.mandates[1].cause == "version 2 by a person: a reason"
     assert told.conclusion.endswith("blocked by suppression")
+
+
+def test_an_heir_keeps_what_was_in_force_when_the_file_is_older(tmp_path: Path) -> None:
+    """A suppression is not lost by a change of the configuration and a file from a backup."""
+    held = Mandate(1, 2, "suppress", 1.0, "s0", parameters="the second")
+    file = ParameterFile(tmp_path / "governance" / "main.jsonl")
+    file.extend(conf_min(0.6))
+    account = SimpleNamespace(parameters=file)
+    known = [msgspec.structs.replace(held, version=1, parameters=file.read().hash_of(1)), held]
+    assert _mandates(account, known, 5) == known  # type: ignore[arg-type]
+    file.extend(hold("suppress", 2))
+    assert _mandates(account, known, 5) == known, "another history"  # type: ignore[arg-type]
+    known[1] = msgspec.structs.replace(held, parameters=file.read().hash_of(2))
+    file.extend(conf_min(0.7, 3))
+    assert [m.version for m in _mandates(account, known, 5)] == [1, 2, 3]  # type: ignore[arg-type]
+    file.path.write_bytes(b"{}\n")
+    assert _mandates(account, known, 5) == known  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from onefold.governance.parameters import (
     Parameters,
     Version,
     read_parameters,
+    sealed,
 )
 from onefold.sim.plan import Placement, Plan
 from support import FLAT, MINUTE_NS, Scripted, account_of, rules_of, share
@@ -182,8 +183,6 @@ def test_a_resealed_version_with_other_numbers_is_noticed() -> None:
     parameters = some()
     first = parameters.versions[0]
     change = msgspec.structs.replace(first.changes[0], number=7)
-    from onefold.governance.parameters import sealed
-
     forged = sealed(msgspec.structs.replace(first, changes=[change]))
     with pytest.raises(ConfigError, match="not numbered from 1"):
         read_parameters(msgspec.json.encode(forged) + b"\n", "here")
@@ -238,12 +237,41 @@ def test_what_two_have_suppressed_is_let_go_when_the_last_lets_go() -> None:
     assert not folded(both.mandates()).sleeves["suppressed"].any()
 
 
-def test_a_part_of_what_is_held_is_not_released_alone() -> None:
+def test_each_scope_is_let_go_by_itself() -> None:
     held = chain([("suppress", ("s0", ""), "review")])
     with pytest.raises(ConfigError, match="held as part of s0: release that"):
         held.held(Hold("release", "review", "s0", "ABC"), entry(3))
     with pytest.raises(ConfigError, match="no review holds s1"):
         held.held(Hold("release", "review", "s1"), entry(3))
+    narrow = chain([("suppress", ("s0", "ABC"), "review"), ("watch", ("s0", ""), "review")])
+    after = narrow.extended(narrow.held(Hold("release", "review", "s0"), entry(3)))
+    assert folded(after.mandates()).sleeves["suppressed"].tolist() == [1, 0, 0, 0]
+    wide = chain([("suppress", ("s0", "ABC"), "review"), ("suppress", ("", "ABC"), "review")])
+    after = wide.extended(wide.held(Hold("release", "review", "", "ABC"), entry(3)))
+    assert folded(after.mandates()).sleeves["suppressed"].tolist() == [1, 0, 0, 0]
+    with pytest.raises(ConfigError, match="no review holds s0 as a whole, but s0/ABC"):
+        after.held(Hold("release", "review", "s0"), entry(4))
+
+
+def test_what_was_taken_back_needs_the_stage_beyond() -> None:
+    def staged(parameters: Parameters, action: Any, stage: str, n: int) -> Parameters:
+        made = parameters.held(Hold(action, "stage", "s0"), entry(n), stage=stage)
+        return parameters.extended(made)
+
+    back = staged(staged(Parameters(), "release", "live", 1), "suppress", "paper", 2)
+    for stage in ("shadow", "paper"):
+        with pytest.raises(ConfigError, match="only a check for live lets it trade again"):
+            staged(back, "release", stage, 3)
+    assert not staged(back, "release", "live", 3).holds
+
+
+def test_mandates_that_the_fold_would_refuse_are_no_parameters() -> None:
+    first = some().versions[0]
+    for wrong in ({"mandate": "drawdown"}, {"value": -1.0}, {"mandate": "moon", "strategy": ""}):
+        change = msgspec.structs.replace(first.changes[0], **wrong)
+        forged = sealed(msgspec.structs.replace(first, changes=[change]))
+        with pytest.raises(ConfigError, match="here: mandate 1: "):
+            read_parameters(msgspec.json.encode(forged) + b"\n", "here")
 
 
 def test_a_threshold_of_confidence_belongs_to_a_sleeve() -> None:

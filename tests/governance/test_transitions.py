@@ -18,14 +18,13 @@ from onefold.governance.transitions import (
     check_transition,
     drawdown,
     leaves_bounds,
-    level_of,
-    p_value,
     stable_days,
     wrong_days,
 )
 from onefold.sim.backtest import run
 from onefold.sim.plan import Placement, Plan
 from onefold.views.activity import Day
+from onefold.views.statistics import level_of, p_value
 from onefold.views.trades import round_trips
 from support import FLAT, LONG, MINUTE_NS, SHORT, Scripted, account_of, rules_of, share
 
@@ -39,8 +38,14 @@ def day(n: int, **facts: Any) -> Day:
 
 
 def evidence(daily: Any, trades: int = 60, **facts: Any) -> Evidence:
-    known = {"days": [day(n) for n in range(len(daily))], "equity": CASH, "mismatches": 0, **facts}
-    return Evidence("s", "paper", daily=[float(x) for x in daily], trades=trades, **known)
+    known: dict[str, Any] = {
+        "mode": "paper",
+        "data_mode": "live",
+        "days": [day(n) for n in range(len(daily))],
+        "equity": CASH,
+        "mismatches": 0,
+    }
+    return Evidence("s", daily=[float(x) for x in daily], trades=trades, **{**known, **facts})
 
 
 def failed(one: Evidence, stage: Any = "live") -> set[str]:
@@ -58,6 +63,9 @@ def test_skill_over_good_days_passes() -> None:
 @pytest.mark.parametrize(
     ("harm", "name"),
     [
+        ({"mode": "simulate"}, "right mode"),
+        ({"data_mode": "recorded"}, "live bars"),
+        ({"age_days": 31.0}, "age"),
         ({"mismatches": None}, "replay mismatches"),
         ({"mismatches": 1}, "replay mismatches"),
         ({"trades": 29}, "trades"),
@@ -85,8 +93,9 @@ def test_nothing_undefined_passes() -> None:
 
 
 def test_for_shadow_no_skill_is_asked() -> None:
-    assert failed(evidence([-1.0, 2.0] * 15, trades=0), "shadow") == set()
-    assert failed(evidence([-1.0, 2.0] * 5, trades=0), "shadow") == {"days"}
+    made = {"trades": 0, "mode": "simulate", "data_mode": ""}
+    assert failed(evidence([-1.0, 2.0] * 15, **made), "shadow") == set()
+    assert failed(evidence([-1.0, 2.0] * 5, **made), "shadow") == {"days"}
 
 
 def test_days_are_judged_against_what_is_usual() -> None:
@@ -97,6 +106,26 @@ def test_days_are_judged_against_what_is_usual() -> None:
     assert wrong[3] == ["no bars for 6 days before"]
     assert stable_days(days, STABILITY) == 0
     assert stable_days(days[:3], STABILITY) == 1
+
+
+def test_an_outage_of_many_days_is_not_what_is_usual() -> None:
+    days = [*(day(n) for n in range(5)), *(day(n, bars=1) for n in range(5, 11))]
+    assert stable_days(days, STABILITY) == 0
+    assert [bool(w) for w in wrong_days(days, STABILITY)] == [False] * 5 + [True] * 6
+
+
+def test_a_market_that_never_closes_has_no_days_without_bars() -> None:
+    assert stable_days([day(n) for n in range(14)], STABILITY) == 14
+    missing = [day(n) for n in range(14) if n != 9]
+    assert stable_days(missing, STABILITY) == 3
+    weekdays = [d for n in range(60) if (d := day(n)).day.weekday() < 5]
+    assert stable_days(weekdays, STABILITY) == len(weekdays)
+
+
+def test_a_session_that_could_enter_nothing_had_no_good_day() -> None:
+    assert wrong_days([day(0, closed="kill: by hand")], STABILITY) == [
+        ["closed for new risk at its end: kill: by hand"]
+    ]
 
 
 def test_drawdown_is_from_the_highest_so_far_and_from_the_start() -> None:
@@ -114,6 +143,7 @@ def test_a_strategy_that_loses_leaves_its_bounds() -> None:
     assert "it loses" in leaves_bounds(evidence(losing), RULES)
     assert "has fallen by" in leaves_bounds(evidence([-11_000.0]), RULES)
     assert leaves_bounds(evidence(skilled()), RULES) == ""
+    assert leaves_bounds(evidence([float("nan")]), RULES) == "its P&L is not known"
     assert leaves_bounds(evidence(losing[:5]), RULES) == "", "five days prove nothing"
 
 

@@ -112,3 +112,25 @@ def test_a_day_knows_whether_books_and_venue_agreed_at_its_end() -> None:
 def test_what_comes_before_the_first_bar_counts_to_its_day() -> None:
     [day] = days(Mandate(0, 1, "conf_min", 0.6), command("kill", "by hand"), bar(5 * DAY_NS))
     assert (day.day.isoformat(), day.mandates, day.halts) == ("1970-01-05", 1, ["kill: by hand"])
+
+
+def test_a_session_that_is_stopped_stays_closed_until_it_is_resumed() -> None:
+    first, second, third = days(
+        bar(10),
+        command("kill", "by hand", "me"),
+        bar(DAY_NS + 1),
+        bar(2 * DAY_NS + 1),
+        command("resume", "looked", "me"),
+    )
+    assert (first.closed, second.closed, third.closed) == ("kill: by hand", "kill: by hand", "")
+
+
+def test_bars_that_only_warm_up_are_no_evidence() -> None:
+    first, second = days(
+        bar(10, late=True),
+        bar(11, late=True),
+        bar(DAY_NS + 1),
+        bar(DAY_NS + 2, late=True),
+    )
+    assert (first.bars, first.late) == (0, 0)
+    assert (second.bars, second.late) == (2, 1)

@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
+from pydantic import ValidationError
 
 from onefold.app.asking import POLL_S, WAIT_S, heartbeat_of
+from onefold.app.output import one_line
 from onefold.app.settings import Loaded, Settings, StrategySettings, accounts_of, load_settings
 from onefold.domain.errors import ConfigError, did_you_mean
-from onefold.domain.rules import AccountRules
+from onefold.domain.rules import AccountRules, Gates, Limits
 from onefold.domain.words import MandateKind
 from onefold.engine.parameters import ParameterFile
 from onefold.engine.succession import current
 from onefold.governance.parameters import CONF_MIN, SUPPRESS, Entry, Key, Parameters, Version
 
+GOVERNOR = "governor"
+"""Who makes the versions that follow from evidence alone."""
 BY_SLEEVE = (CONF_MIN, SUPPRESS)
 BY_STRATEGY = ("risk_budget", "max_position")
 MODES = ("live", "paper", "shadow")
@@ -127,7 +131,13 @@ def entry(reason: str, evidence: str = "") -> Entry:
     """Return an entry of this person, now. Raises `ConfigError` without a reason."""
     if not reason.strip():
         raise ConfigError("give a --reason: it stands in the record for good")
-    return Entry(time.time_ns(), getpass.getuser(), reason.strip(), evidence)
+    return Entry(time.time_ns(), person(), one_line(reason.strip()), evidence)
+
+
+def person() -> str:
+    """Return who asks; nobody can be taken for the governor."""
+    name = one_line(getpass.getuser())
+    return f"user {name}" if name == GOVERNOR else name
 
 
 def keys_of(one: Governed, mandate: str, strategy: str, instrument: str) -> list[Key]:
@@ -149,6 +159,16 @@ def keys_of(one: Governed, mandate: str, strategy: str, instrument: str) -> list
     if strategy:
         raise ConfigError(f"{mandate} is for the whole account only")
     return [Key(mandate)]
+
+
+def check_value(mandate: str, value: float) -> None:
+    """Raise `ConfigError` for a value that the configuration would not take either."""
+    rules = Gates if mandate in (CONF_MIN, *BY_STRATEGY) else Limits
+    try:
+        rules.model_validate({mandate: int(value) if value.is_integer() else value})
+    except ValidationError as error:
+        said = error.errors(include_url=False)[0]["msg"]
+        raise ConfigError(f"{mandate}: {value:g} cannot be: {said}") from None
 
 
 def taken(one: Governed, version: Version) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from onefold.app.bundles import BundleStore
 from onefold.app.live_settings import AccountSettings
 from onefold.app.settings import Loaded, accounts_of
 from onefold.app.sources import Source, live_source, recorded_source
@@ -36,7 +37,7 @@ from onefold.app.wiring import (
 from onefold.domain.errors import ConfigError, ModelError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.ports import LiveVenue
-from onefold.domain.records import Handover, Order, Record, SessionStart
+from onefold.domain.records import Handover, Mandate, Order, Record, SessionStart
 from onefold.domain.venue import Abilities
 from onefold.engine.control import Control
 from onefold.engine.desk import Desk, DeskRules
@@ -203,20 +204,28 @@ async def running(
 def check_promoted(account: Account, recipe: Recipe) -> None:
     """Raise `ConfigError` for strategies that may not go live, where evidence is needed for that.
 
-    One that was promoted has to be what it was then. One that was taken back enters nothing, and
-    may leave what it holds.
+    One that was promoted has to be what it was then, and its evidence has to be there. One that was
+    taken back enters nothing, and may leave what it holds; with parameters that cannot be read no
+    one enters anything.
     """
     if account.mode != "live" or not account.settings.needs_evidence:
         return
-    stages = account.parameters.read().stages
+    try:
+        parameters = account.parameters.read()
+    except ConfigError:
+        return
+    held = {h.strategy for h in parameters.holds if h.holder == "stage" and h.action == "suppress"}
     for name in recipe.settings.strategies:
-        last = stages.get(name)
+        if name in held:
+            continue
+        last = parameters.stages.get(name)
         how = f"onefold check-transition live --strategy {name} --promote"
-        if last is None:
+        if last is None or last.stage != "live":
             raise ConfigError(f"strategy {name!r} has not been promoted to live: {how}")
-        promoted = last.evidence.partition("/")[0]
-        if last.stage == "live" and promoted != recipe.strategy_hash(name):
+        promoted, _, evidence = last.evidence.partition("/")
+        if promoted != recipe.strategy_hash(name):
             raise ConfigError(f"strategy {name!r} has changed since it was promoted: {how}")
+        BundleStore(account.loaded, account.name).proven(evidence, name)
 
 
 def today() -> str:
@@ -307,10 +316,27 @@ def succeeded(account: Account, recipe: Recipe, plan: Plan) -> tuple[Path, Hando
     other = before.start.build != build()
     now_ts = time.time_ns()
     handover = hand_over(before, account.name, was, plan, now_ts, other_build=other)
-    # All of them anew: some may be of what the configuration before did not have.
-    mandates = account.parameters.read().mandates(ts=now_ts) or handover.mandates
-    handover = msgspec.structs.replace(handover, mandates=mandates)
+    handover = msgspec.structs.replace(
+        handover, mandates=_mandates(account, handover.mandates, now_ts)
+    )
     return new_folder(account.folder, path.name), handover
+
+
+def _mandates(account: Account, known: list[Mandate], now_ts: int) -> list[Mandate]:
+    """Return what governance has changed, for an heir: all of it, if its file goes on from `known`.
+
+    Some of it may be of what the configuration before did not have. A file that is older, of
+    another history or altered gives nothing; the session that begins will be in doubt of it.
+    """
+    try:
+        found = account.parameters.read()
+    except ConfigError:
+        return known
+    last = known[-1] if known else None
+    goes_on = last is None or (
+        found.number >= last.version and last.parameters in ("", found.hash_of(last.version))
+    )
+    return found.mandates(ts=now_ts) if goes_on else known
 
 
 class _Builder:

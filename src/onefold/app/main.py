@@ -58,6 +58,8 @@ COMMANDS: dict[str, Command] = {
     "replay": Command("replay", "Recompute every decision of a journal and compare bit for bit."),
     "explain": Command("explain", "Tell why a decision was made, or why nothing was traded."),
     "gates": Command("gates", "Tell which gates stop entries, and what each is worth."),
+    "diff": Command("diff", "Tell which decisions a change would have changed, and its worth."),
+    "diverge": Command(
         "diverge", "Split the P&L of two runs into data, timing, fill, fee and more."
     ),
     "metrics": Command("metrics", "Measure every strategy and symbol, as evidence."),

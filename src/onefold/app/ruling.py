@@ -7,21 +7,22 @@ a recording of years ago is governed as it would have been then.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from onefold.app.governing import Governed
+from onefold.app.governing import GOVERNOR, Governed
 from onefold.app.recall import Recalled, recalled
 from onefold.app.transitions import evidence_of
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Mandate
+from onefold.engine.succession import begun
 from onefold.governance.governor import Change, Governable, LeftAlone, Proposal, govern
 from onefold.governance.parameters import CONF_MIN, Entry, Hold, Key, Parameters, Version
 from onefold.governance.transitions import leaves_bounds
 from onefold.journal import decode, read
 from onefold.views.performance import Stretch, ledger, sleeve_performance
-
-GOVERNOR = "governor"
 
 
 class Verdict(NamedTuple):
@@ -31,6 +32,7 @@ class Verdict(NamedTuple):
     left: list[LeftAlone]
     demoted: dict[str, str]
     expired: list[Hold]
+    head: str
 
     @property
     def is_empty(self) -> bool:
@@ -43,45 +45,53 @@ def verdict(one: Governed, journal: Path) -> Verdict:
     found = recalled(journal)
     parameters = one.file.read()
     told = mandate_times(journal)
-    if parameters.number > max(told, default=0):
-        last = max(told, default=0)
-        raise ConfigError(
-            f"{journal} knows mandates up to {last}, and the parameters have {parameters.number}: "
-            "run the account first, so that what was changed before can show what it does"
-        )
+    if found.recipe.settings.account.name != one.name:
+        raise ConfigError(f"{journal} is of another account than {one.name!r}")
     is_recorded = found.start.data_mode != "live"
     now_ts = int(found.view.equity_ts[-1]) if is_recorded else time.time_ns()
-    sleeves = _sleeves(one, found, parameters, told)
+    sleeves, waiting = _sleeves(one, found, parameters, told)
     ruling = govern(sleeves, one.settings.governance.governor, now_ts=now_ts, is_live=one.is_live)
+    ruling.left.extend(waiting)
     wall_ts = time.time_ns()
     expired = [h for h in parameters.holds if h.expires_ts and h.expires_ts <= wall_ts]
-    return Verdict(*ruling, _demoted(one, found, parameters), expired)
+    return Verdict(*ruling, _demoted(one, found, parameters), expired, parameters.head)
 
 
 def mandate_times(journal: Path) -> dict[int, int]:
-    """Return when each mandate was folded, by its number."""
-    mandates = (decode(e, Mandate) for e in read(journal) if e.kind == "mandate")
-    return {mandate.version: mandate.ts for mandate in mandates}
+    """Return when each mandate was folded, by its number; an heir knows those before it."""
+    first = begun(journal)
+    handed = first.handover.mandates if first is not None and first.handover is not None else []
+    own = (decode(e, Mandate) for e in read(journal) if e.kind == "mandate")
+    return {mandate.version: mandate.ts for mandate in (*handed, *own)}
 
 
 def _sleeves(
     one: Governed, found: Recalled, parameters: Parameters, told: dict[int, int]
-) -> list[Governable]:
+) -> tuple[list[Governable], list[LeftAlone]]:
+    """Return what can be governed, and the sleeves whose last change has yet to be seen."""
     histories = {
         sleeve: _history(parameters, Key(CONF_MIN, *sleeve), told) for sleeve in one.sleeves()
     }
     book = ledger([Stretch(found.view, found.curve)])
     since = {s: history[-1][0] for s, (history, _) in histories.items() if history}
-    governed = []
+    proposed = {c.key for v in parameters.waiting for c in v.changes}
+    last = {c.key: c.number for v in parameters.applied for c in v.changes}
+    governed, waiting = [], []
     for numbers in sleeve_performance(book, since):
         sleeve = (numbers.strategy, numbers.symbol)
         if sleeve not in histories:
             continue
         history, reset_ts = histories[sleeve]
         key = Key(CONF_MIN, *sleeve)
+        if key in proposed:
+            waiting.append(LeftAlone(*sleeve, "a proposal of before waits for approval"))
+            continue
+        if last.get(key, 0) and last[key] not in told:
+            waiting.append(LeftAlone(*sleeve, "its last change has not reached the journal yet"))
+            continue
         value = parameters.values.get(key, one.configured(key)) or 0.0
         governed.append(Governable(*sleeve, value, numbers, history, reset_ts))
-    return governed
+    return governed, waiting
 
 
 def _history(
@@ -112,33 +122,50 @@ def _demoted(one: Governed, found: Recalled, parameters: Parameters) -> dict[str
 
 
 def applied(one: Governed, verdict: Verdict) -> list[Version]:
-    """Put a verdict into the account's parameters; what needs approval only waits for it."""
-    made = []
+    """Put a verdict into the account's parameters; what needs approval only waits for it.
+
+    Raises `ConfigError` when somebody else has changed them since the verdict: what he did must not
+    be undone by what was thought before.
+    """
+    made: list[Version] = []
+
+    def extend(make: Callable[[Parameters], Version]) -> None:
+        head = made[-1].hash if made else verdict.head
+
+        def checked(parameters: Parameters) -> Version:
+            if parameters.head != head:
+                raise ConfigError(
+                    f"{one.file.path} was changed while the journal was judged: govern again"
+                )
+            return make(parameters)
+
+        made.append(one.extend(checked))
+
+    for name, why in verdict.demoted.items():
+        stage, hold = _before(one, name), Hold("suppress", "stage", name)
+        extend(partial(Parameters.held, hold=hold, entry=_entry(why), stage=stage))
     for waits in (False, True):
         chosen = [p for p in verdict.proposals if p.needs_approval == waits]
         if chosen:
-            made.append(_extended(one, chosen, waits=waits))
-    for name, why in verdict.demoted.items():
-        hold, stage = Hold("suppress", "stage", name), _before(one, name)
-        made.append(one.extend(lambda p: p.held(hold, _entry(why), stage=stage)))  # noqa: B023
+            extend(_proposed(one, chosen, waits=waits))
     for hold in verdict.expired:
         gone = Hold("release", hold.holder, hold.strategy, hold.instrument)
-        made.append(one.extend(lambda p: p.held(gone, _entry("its time is over"))))  # noqa: B023
+        extend(partial(Parameters.held, hold=gone, entry=_entry("its time is over")))
     return made
 
 
-def _extended(one: Governed, proposals: list[Proposal], *, waits: bool) -> Version:
+def _proposed(
+    one: Governed, proposals: list[Proposal], *, waits: bool
+) -> Callable[[Parameters], Version]:
     keys = {Key(CONF_MIN, p.strategy, p.instrument): p for p in proposals}
     raised = sum(p.value > p.before for p in proposals)
     cause = f"{raised} raised, {len(proposals) - raised} lowered"
-    return one.extend(
-        lambda p: p.changed(
-            [(key, x.value) for key, x in keys.items()],
-            one.configured,
-            _entry(cause),
-            proposed=waits,
-            causes={key: x.cause for key, x in keys.items()},
-        )
+    return lambda p: p.changed(
+        [(key, x.value) for key, x in keys.items()],
+        one.configured,
+        _entry(cause),
+        proposed=waits,
+        causes={key: x.cause for key, x in keys.items()},
     )
 
 

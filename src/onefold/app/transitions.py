@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from onefold.app.drifting import drift_of
@@ -15,9 +15,10 @@ from onefold.app.settings import accounts_of
 from onefold.domain.errors import ConfigError
 from onefold.engine.replay import started
 from onefold.engine.succession import current
-from onefold.governance.bundle import Bundle
+from onefold.governance.parameters import SUPPRESS
 from onefold.governance.transitions import BEFORE, Evidence
 from onefold.signals.model import Model, scores_of
+from onefold.views.equity import DAY_NS
 from onefold.views.sleeves import daily_profit
 
 CHANGED = "changed"
@@ -60,6 +61,10 @@ def evidence_of(found: Recalled, strategy: str, looks: int) -> Evidence:
         trades=view.trades.filter(strategy=strategy).height,
         equity=view.cash,
         mismatches=0,
+        data_mode=found.start.data_mode,
+        age_days=max(0.0, (time.time_ns() - int(view.equity_ts[-1])) / DAY_NS)
+        if len(view.equity_ts)
+        else 0.0,
         looks=looks,
         drift=_drift(found, strategy),
     )
@@ -80,30 +85,29 @@ def _drift(found: Recalled, strategy: str) -> list[str] | None:
     return [one.name for one in reports if one.verdict == CHANGED]
 
 
-class BundleStore:
-    """The bundles of an account's checks, one file each, the oldest first."""
-
-    def __init__(self, one: Governed) -> None:
-        self.folder = one.loaded.resolve(one.settings.paths.governance) / "evidence" / one.name
-
-    def of(self, strategy: str, stage: str) -> list[Path]:
-        """Return the bundles of earlier checks of a step."""
-        return sorted(self.folder.glob(f"{strategy}-{stage}-*.json"))
-
-    def path(self, strategy: str, stage: str) -> Path:
-        """Return where the next bundle goes."""
-        number = len(self.of(strategy, stage)) + 1
-        return self.folder / f"{strategy}-{stage}-{number:04d}.json"
+def check_source(where: Governed, found: Recalled) -> None:
+    """Raise `ConfigError` when a journal is not of the account that the evidence is asked of."""
+    name = found.recipe.settings.account.name
+    if name != where.name:
+        raise ConfigError(
+            f"{found.folder} is of account {name!r}, not of {where.name!r}: with --from an account "
+            "of this configuration gives its evidence"
+        )
 
 
-def read_bundle(path: Path) -> Bundle:
-    """Return a bundle from a file. Raises `ConfigError`."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Bundle)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} is no bundle of evidence: {error}") from None
+def check_parameters(one: Governed, where: Governed, strategy: str) -> None:
+    """Raise `ConfigError` when another account's evidence came about under other parameters."""
+    mine, theirs = one.file.read().values, where.file.read().values
+    for key in sorted({*mine, *theirs}):
+        if key.mandate == SUPPRESS or key.strategy not in ("", strategy):
+            continue
+        here = mine.get(key, one.configured(key))
+        there = theirs.get(key, where.configured(key))
+        if here != there:
+            raise ConfigError(
+                f"{key} is {there} in account {where.name!r} and {here} in {one.name!r}: evidence "
+                f"counts only under the same; onefold parameters set --account {one.name}"
+            )
 
 
 def check_same(recorded: str, present: str, strategy: str, folder: Path) -> None:

@@ -183,7 +183,10 @@ class Command(Record, frozen=True, tag="command", omit_defaults=True, gc=False):
 
 
 class Mandate(Record, frozen=True, tag="mandate", omit_defaults=True, gc=False):
-    """A change that governance makes to a threshold; versions only grow."""
+    """A change that governance makes to a threshold; versions only grow.
+
+    `parameters` is the hash of the version of parameters that it belongs to.
+    """
 
     ts: int
     version: int
@@ -192,6 +195,7 @@ class Mandate(Record, frozen=True, tag="mandate", omit_defaults=True, gc=False):
     strategy: str = ""
     instrument: str = ""
     cause: str = ""
+    parameters: str = ""
 
 
 class Action(Record, frozen=True, tag="action", omit_defaults=True, gc=False):

@@ -20,7 +20,7 @@ import msgspec
 from onefold.domain.calendars import seconds_to_close_at
 from onefold.domain.errors import ConfigError, DataError, OnefoldError, VenueError, VenueRefused
 from onefold.domain.ports import LiveFeed
-from onefold.domain.records import Bar, Command, Handover, Order, Quarantined
+from onefold.domain.records import Bar, Command, Handover, Mandate, Order, Quarantined
 from onefold.engine import standing
 from onefold.engine.control import (
     ADOPT,
@@ -97,6 +97,7 @@ class Live:
         self._warm_up_bars, self._alert = warm_up_bars, alert
         self._governance: Governance | None = None
         self._doubt = ""
+        self._versions: dict[int, str] = {}
         self._flattening = Flattening()
         self._silent: set[str] = set()
         self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
@@ -134,7 +135,10 @@ class Live:
             self._counts["late"] += record.late
         elif isinstance(record, Quarantined):
             self._counts["refused"] += 1
+        elif isinstance(record, Mandate):
+            self._versions = {record.version: record.parameters}
         elif isinstance(record, Handover):
+            self._versions = {m.version: m.parameters for m in record.mandates}
             self._carried_out.update(record.requests)
             self._known_to = {s: int(row["ts"] or 0) for s, row in record.instruments.items()}
 
@@ -371,7 +375,8 @@ class Live:
         account = self.session.state.account[0]
         # The clock of a recording that is continued begins anew; what is folded does not go back.
         ts = max(self._now(), int(account["ts"]))
-        found = self._governance.news(int(account["mandate_version"]), ts)
+        known = int(account["mandate_version"])
+        found = self._governance.news(known, self._versions.get(known, ""), ts)
         before, self._doubt = self._doubt, self._governance.doubt
         if self._doubt and self._doubt != before:
             return [self._own_command("reduce_only", f"parameters: {self._doubt}")]

@@ -80,20 +80,22 @@ class Governance:
         self.doubt = ""
         self.number = 0
 
-    def news(self, known: int, ts: int) -> list[Mandate]:
+    def news(self, known: int, version: str, ts: int) -> list[Mandate]:
         """Return the mandates after number `known`, if the file has changed since the last call.
 
-        There are none from a file that cannot be trusted: then `doubt` says why.
+        `version` is the hash of the parameters that it came from, which must be among those of the
+        file: another history with the same numbers is none. There are none from a file that cannot
+        be trusted: then `doubt` says why.
         """
         try:
-            found = self._changed(known, ts)
+            found = self._changed(known, version, ts)
         except ConfigError as error:
             self.doubt = str(error)
             return []
         self.doubt = ""
         return found
 
-    def _changed(self, known: int, ts: int) -> list[Mandate]:
+    def _changed(self, known: int, version: str, ts: int) -> list[Mandate]:
         stamp = self._file.stamp()
         if stamp == self._seen:
             return []
@@ -102,6 +104,11 @@ class Governance:
             raise ConfigError(
                 f"{self._file.path}: it ends with mandate {found.number}, and {known} is in force "
                 "already: this is an older file, or none"
+            )
+        if version and found.hash_of(known) != version:
+            raise ConfigError(
+                f"{self._file.path}: its mandate {known} is another one than that in force: this "
+                "is another history of the same account"
             )
         self._seen, self.number = stamp, found.number
         return found.mandates(known, ts)

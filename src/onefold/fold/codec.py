@@ -70,6 +70,18 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def check_mandate(mandate: Mandate) -> int:
+    """Return a mandate's kind. Raises `ConfigError` for an unknown one, a wrong scope or value."""
+    what = _index(mandate.mandate, _MANDATES, "mandate")
+    if what not in _BY_SLEEVE and mandate.instrument:
+        raise ConfigError(f"mandate {mandate.mandate!r} cannot be for one instrument")
+    if what not in _BY_SLEEVE | _BY_STRATEGY and mandate.strategy:
+        raise ConfigError(f"mandate {mandate.mandate!r} is for the whole account only")
+    if not 0.0 <= mandate.value < math.inf:
+        raise ConfigError(f"mandate {mandate.mandate!r}: {mandate.value} is no limit")
+    return what
+
+
 class Inbox:
     """Events that wait to be folded, written as rows.
 
@@ -202,13 +214,7 @@ class Inbox:
 
     def mandate(self, mandate: Mandate) -> None:
         """Add a mandate; raises `ConfigError` for an unknown name, a wrong scope or value."""
-        what = _index(mandate.mandate, _MANDATES, "mandate")
-        if what not in _BY_SLEEVE and mandate.instrument:
-            raise ConfigError(f"mandate {mandate.mandate!r} cannot be for one instrument")
-        if what not in _BY_SLEEVE | _BY_STRATEGY and mandate.strategy:
-            raise ConfigError(f"mandate {mandate.mandate!r} is for the whole account only")
-        if not 0.0 <= mandate.value < math.inf:
-            raise ConfigError(f"mandate {mandate.mandate!r}: {mandate.value} is no limit")
+        what = check_mandate(mandate)
         self._put(
             int(EventKind.MANDATE),
             mandate.ts,

@@ -11,11 +11,11 @@ import hashlib
 
 import msgspec
 
+from onefold.governance.parameters import Stage
 from onefold.governance.transitions import (
     Criterion,
     Evidence,
     StabilityRules,
-    Stage,
     TransitionRules,
     check_transition,
 )

@@ -21,8 +21,11 @@ import msgspec
 
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Mandate
+from onefold.fold.codec import check_mandate
 
 CONF_MIN, SUPPRESS = "conf_min", "suppress"
+Stage = Literal["shadow", "paper", "live"]
+STAGES: tuple[Stage, ...] = ("shadow", "paper", "live")
 NS_PER_S = 1_000_000_000
 HASH_BYTES = 16
 Holder = Literal["review", "stage"]
@@ -88,6 +91,11 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
     instrument: str = ""
     expires_ts: int = 0
 
+    @property
+    def scope(self) -> tuple[str, str]:
+        """Return strategy and instrument."""
+        return self.strategy, self.instrument
+
     def covers(self, other: Hold) -> bool:
         """Return whether another hold's scope lies within this one's."""
         return self.strategy in ("", other.strategy) and self.instrument in ("", other.instrument)
@@ -151,12 +159,13 @@ class Parameters:
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:
-        """Return what is suppressed or watched now, by whoever did it first."""
-        found: list[Hold] = []
+        """Return what is suppressed or watched now; each scope is held and let go by itself."""
+        found: dict[tuple[Holder, str, str], Hold] = {}
         for one in (v.hold for v in self.applied if v.hold is not None):
-            found = [h for h in found if h.holder != one.holder or not one.covers(h)]
-            found += [one] if one.action != "release" else []
-        return tuple(found)
+            found.pop((one.holder, *one.scope), None)
+            if one.action != "release":
+                found[one.holder, *one.scope] = one
+        return tuple(found.values())
 
     @property
     def stages(self) -> dict[str, Version]:
@@ -178,6 +187,11 @@ class Parameters:
         later = {c.key for v in self.applied if v.version > one.version for c in v.changes}
         return any(c.key in later for c in one.changes)
 
+    def hash_of(self, number: int) -> str:
+        """Return the hash of the version that made a mandate, empty for none."""
+        made = (v.hash for v in self.applied for c in v.changes if c.number == number)
+        return next(made, "")
+
     def history(self, key: Key) -> list[tuple[int, float | None, float]]:
         """Return the changes of a value: when, from what, to what."""
         return [(v.ts, c.before, c.value) for v in self.applied for c in v.changes if c.key == key]
@@ -195,6 +209,7 @@ class Parameters:
                 value=change.value,
                 strategy=change.strategy,
                 instrument=change.instrument,
+                parameters=version.hash,
                 cause=f"version {version.version} by {version.by}: {change.cause or version.cause}",
             )
             for version in self.applied
@@ -275,33 +290,45 @@ class Parameters:
     def held(self, hold: Hold, entry: Entry, *, stage: str = "") -> Version:
         """Return the version in which a scope is suppressed, watched or let go.
 
-        What several have suppressed is let go when the last of them lets it go. Raises
-        `ConfigError` for a release of what nobody holds, or is held as part of more.
+        What several have suppressed is let go when the last of them lets it go, and a part of it
+        that is suppressed by itself stays so. Raises `ConfigError` for a release of what nobody
+        holds, or is held as part of more, and for a stage that does not lead back.
         """
-        others = [h for h in self.holds if h.holder != hold.holder or not hold.covers(h)]
-        if hold.action == "release" and hold.holder == "review":
-            self._check_release(hold)
+        mine = [h for h in self.holds if (h.holder, h.scope) == (hold.holder, hold.scope)]
+        if hold.action == "release" and hold.holder == "review" and not mine:
+            raise ConfigError(self._not_held(hold))
+        if hold.action == "release" and stage:
+            self._check_stage(hold.strategy, stage)
         changes: list[Change] = []
         if hold.action == "suppress":
             changes = [self._suppressed(hold, 1.0)]
-        elif stage or any(hold.covers(h) and h.action == "suppress" for h in self.holds):
+        elif stage or any(h.action == "suppress" for h in mine):
             # A promotion is a mandate in any case, so that the journal knows of it.
-            remain = [h for h in others if h.action == "suppress"]
+            remain = [h for h in self.holds if h not in mine and h.action == "suppress"]
             if not any(h.covers(hold) for h in remain):
                 changes = [self._suppressed(hold, 0.0)]
                 changes += [self._suppressed(h, 1.0) for h in remain if h.meets(hold)]
         return self._link(entry, changes=changes, hold=hold, stage=stage)
 
-    def _check_release(self, hold: Hold) -> None:
-        mine = [h for h in self.holds if h.holder == hold.holder]
-        if any(hold.covers(h) for h in mine):
-            return
-        scope = scope_text(hold.strategy, hold.instrument)
-        wider = [h for h in mine if h.covers(hold)]
+    def _not_held(self, hold: Hold) -> str:
+        scope = scope_text(*hold.scope)
+        held = [h for h in self.holds if h.holder == hold.holder]
+        wider = [scope_text(*h.scope) for h in held if h.covers(hold)]
         if wider:
-            whole = scope_text(wider[0].strategy, wider[0].instrument)
-            raise ConfigError(f"{scope} is held as part of {whole}: release that")
-        raise ConfigError(f"no review holds {scope}")
+            return f"{scope} is held as part of {wider[0]}: release that"
+        parts = ", ".join(scope_text(*h.scope) for h in held if hold.covers(h))
+        return f"no review holds {scope}" + (f" as a whole, but {parts}" if parts else "")
+
+    def _check_stage(self, strategy: str, stage: str) -> None:
+        """Refuse a promotion that does not lead back to where a strategy was taken from."""
+        last = self.stages.get(strategy)
+        taken_back = last is not None and last.hold is not None and last.hold.action == "suppress"
+        if last is not None and taken_back and STAGES.index(stage) <= STAGES.index(last.stage):
+            beyond = STAGES[STAGES.index(last.stage) + 1]
+            raise ConfigError(
+                f"{strategy} was taken back to {last.stage}: only a check for {beyond} lets it "
+                "trade again"
+            )
 
     def _suppressed(self, hold: Hold, value: float) -> Change:
         key = Key(SUPPRESS, hold.strategy, hold.instrument)
@@ -349,6 +376,12 @@ def scope_text(strategy: str, instrument: str) -> str:
     return f"{instrument} in all strategies" if instrument else "everything"
 
 
+def proposed(version: Version) -> Version:
+    """Return a version as a proposal, which changes nothing before somebody approves it."""
+    changes = [msgspec.structs.replace(c, number=0) for c in version.changes]
+    return sealed(msgspec.structs.replace(version, changes=changes, status="proposed"))
+
+
 def sealed(version: Version) -> Version:
     """Return a version with its hash, over everything in it and the version before."""
     bare = msgspec.structs.replace(version, hash="")
@@ -383,4 +416,10 @@ def read_parameters(raw: bytes, where: str) -> Parameters:
             number += len(one.changes)
         versions.append(one)
         previous = one.hash
-    return Parameters(tuple(versions))
+    found = Parameters(tuple(versions))
+    for mandate in found.mandates():
+        try:
+            check_mandate(mandate)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: mandate {mandate.version}: {error}") from None
+    return found

@@ -3,12 +3,12 @@
 Shadow, paper, live: each step needs evidence of the one before. What is measured too little does
 not pass, and asking again and again until chance says yes does not help: every look at the evidence
 makes the next one stricter, so that a strategy without skill is promoted at most `alpha` of the
-time, however often anybody looks.
+time, however often anybody looks. That is a statement about days like those that were seen: of a
+loss that is rarer than the sample is long, and larger than anything in it, no test can know.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,14 +18,18 @@ from pydantic import Field
 
 from onefold.domain.columns import Floats
 from onefold.domain.rules import Rule
+from onefold.governance.parameters import Stage
 from onefold.views.activity import Day
-from onefold.views.statistics import NORMAL, probabilistic_sharpe
+from onefold.views.statistics import level_of, p_value
 
-Stage = Literal["shadow", "paper", "live"]
-STAGES: tuple[Stage, ...] = ("shadow", "paper", "live")
 BEFORE: dict[str, str] = {"shadow": "simulate", "paper": "shadow", "live": "paper"}
 """The mode whose journal is the evidence for a stage."""
-VARIATION_MIN = 1e-12
+
+USUAL = 0.8
+"""The quantile of days' bars that is usual: an outage of many days must not become that."""
+SATURDAY = 5
+ALL_WEEK = 0.2
+"""Share of days on weekends from which on a market never closes."""
 
 
 class StabilityRules(Rule):
@@ -38,7 +42,7 @@ class StabilityRules(Rule):
         0.05, ge=0, le=1, description="Share of models' scores that may be missing."
     )
     bars_min: float = Field(
-        0.1, ge=0, le=1, description="Least bars of a day, as a share of what days usually have."
+        0.5, ge=0, le=1, description="Least bars of a day, as a share of what days usually have."
     )
     gap_days_max: int = Field(
         4, ge=1, le=366, description="Days from one with bars to the next; longer is an outage."
@@ -53,6 +57,9 @@ class TransitionRules(Rule):
     )
     days_min: int = Field(20, ge=5, le=5000, description="Days with bars in the evidence.")
     trades_min: int = Field(30, ge=10, le=100_000, description="Closed trades in the evidence.")
+    age_days_max: float = Field(
+        30, gt=0, le=3660, description="Live: days since the last bar of the evidence."
+    )
     drawdown_max: float = Field(
         0.1, gt=0, le=1, description="Largest fall of its own P&L, as a share of the account."
     )
@@ -61,9 +68,10 @@ class TransitionRules(Rule):
 class Evidence(msgspec.Struct, frozen=True):
     """What is known of one strategy in one mode.
 
-    `daily` is its P&L by day, closed trades after costs, one value for every day with bars;
-    `equity` the account's at the beginning. `mismatches` is None when nothing was replayed. `looks`
-    counts earlier checks of the same step; `drift` names inputs of its model that have changed.
+    `daily` is its P&L by day, marked and after costs, one value for every day; `equity` the
+    account's at the beginning. `data_mode` is `live` where bars came in time, `age_days` how long
+    ago the last one did. `mismatches` is None when nothing was replayed. `looks` counts earlier
+    checks of the same step; `drift` names inputs of its model that have changed.
     """
 
     strategy: str
@@ -73,6 +81,8 @@ class Evidence(msgspec.Struct, frozen=True):
     trades: int
     equity: float
     mismatches: int | None
+    data_mode: str = ""
+    age_days: float = 0.0
     looks: int = 0
     drift: list[str] | None = None
 
@@ -95,7 +105,9 @@ def check_transition(
 
     For shadow no skill is asked: whether there is some is what it is for.
     """
+    is_right = evidence.mode == BEFORE[stage]
     found = [
+        _at_least("right mode", is_right, 1, f"evidence for {stage} is of mode {BEFORE[stage]}"),
         _at_most("replay mismatches", evidence.mismatches, 0, "the journal replays bit for bit"),
         *_sample(evidence, rules, needs_trades=stage != "shadow"),
         *_quality(evidence.days, stability),
@@ -103,6 +115,11 @@ def check_transition(
     if stage == "shadow":
         return found
     level = level_of(rules.alpha, evidence.looks + 1)
+    if stage == "live":
+        found += [
+            _at_least("live bars", evidence.data_mode == "live", 1, "its bars came in time"),
+            _at_most("age", evidence.age_days, rules.age_days_max, "days since its last bar"),
+        ]
     return [
         *found,
         _stable(evidence.days, stability),
@@ -132,6 +149,8 @@ def leaves_bounds(evidence: Evidence, rules: TransitionRules) -> str:
     the level at which it would have been promoted.
     """
     daily = np.array(evidence.daily)
+    if not np.isfinite(daily).all() or not evidence.equity > 0.0:
+        return "its P&L is not known"
     fall = drawdown(daily, evidence.equity)
     if fall > rules.drawdown_max:
         return f"its P&L has fallen by {fall:.1%} of the account, {rules.drawdown_max:.1%} allowed"
@@ -155,6 +174,8 @@ def _bad_day(day: Day, rules: StabilityRules) -> list[str]:
         found.append(f"books and venue apart: {day.apart} times")
     if day.lost:
         found.append(f"orders lost: {day.lost}")
+    if day.closed:
+        found.append(f"closed for new risk at its end: {day.closed}")
     if day.reconciled is False:
         found.append("ended without having been compared with the venue")
     return found
@@ -162,14 +183,17 @@ def _bad_day(day: Day, rules: StabilityRules) -> list[str]:
 
 def wrong_days(days: Sequence[Day], rules: StabilityRules) -> list[list[str]]:
     """Return for each day what was wrong, nothing for a good one."""
-    usual = float(np.median([day.bars for day in days])) if days else 0.0
+    usual = float(np.quantile([day.bars for day in days], USUAL)) if days else 0.0
+    weekends = sum(day.day.weekday() >= SATURDAY for day in days)
+    never_closes = weekends > ALL_WEEK * len(days)
+    gap_max = 1 if never_closes else rules.gap_days_max
     found, before = [], None
     for day in days:
         wrong = _bad_day(day, rules)
         if day.bars < rules.bars_min * usual:
             wrong.append(f"few bars: {day.bars}, days usually have {usual:.0f}")
         gap = 0 if before is None else (day.day - before).days
-        if gap > rules.gap_days_max:
+        if gap > gap_max:
             wrong.append(f"no bars for {gap - 1} days before")
         found.append(wrong)
         before = day.day
@@ -186,11 +210,6 @@ def stable_days(days: Sequence[Day], rules: StabilityRules) -> int:
     return good
 
 
-def level_of(alpha: float, look: int) -> float:
-    """Return the level of the k-th look: alpha / (k (k + 1)), which adds up to alpha in all."""
-    return alpha / (look * (look + 1))
-
-
 def drawdown(daily: Floats, equity: float) -> float:
     """Return the largest fall of summed P&L from a peak, as a share of the equity."""
     if not len(daily) or equity <= 0.0:
@@ -199,35 +218,8 @@ def drawdown(daily: Floats, equity: float) -> float:
     return float((np.maximum.accumulate(total) - total).max() / equity)
 
 
-def p_value(daily: Floats) -> float | None:
-    """Return how likely such a mean is where the true one is not above zero; None if undefined.
-
-    The larger of two one-sided tests, since neither alone holds its level everywhere: Student's t,
-    and the probabilistic Sharpe ratio (Bailey and Lopez de Prado, 2012), which knows of skewness
-    and fat tails. A loss as large as the largest gain or loss is added before, for the one that has
-    not been seen yet: many small gains say little about a rare large loss.
-    """
-    if len(daily) < 3 or not np.isfinite(daily).all():
-        return None
-    sample = np.append(daily, -np.abs(daily).max())
-    spread = float(sample.std(ddof=1))
-    scale = float(np.abs(sample).max())
-    if spread <= VARIATION_MIN * scale or scale == 0.0:
-        return None
-    return max(_p_student(sample, spread), 1.0 - probabilistic_sharpe(sample))
-
-
-def _p_student(sample: Floats, spread: float) -> float:
-    """Return the p-value by Student's t, turned into a normal one (Wallace, 1959)."""
-    n = len(sample)
-    t = float(sample.mean()) / (spread / math.sqrt(n))
-    df = n - 1
-    z = (8 * df + 1) / (8 * df + 3) * math.sqrt(df * math.log1p(t * t / df))
-    return 1.0 - NORMAL.cdf(math.copysign(z, t))
-
-
 def _sample(evidence: Evidence, rules: TransitionRules, *, needs_trades: bool) -> list[Criterion]:
-    days = sum(day.bars > 0 for day in evidence.days)
+    days = sum(day.bars > day.late for day in evidence.days)
     found = [_at_least("days", days, rules.days_min, "days with bars")]
     if needs_trades:
         found.append(_at_least("trades", evidence.trades, rules.trades_min, "closed trades"))
@@ -263,9 +255,13 @@ def _share(part: int, whole: int) -> float:
 
 def _at_least(name: str, value: float | None, threshold: float, says: str) -> Criterion:
     passes = value is not None and value >= threshold
-    return Criterion(name, value, threshold, "at least", passes, says)
+    return Criterion(
+        name, None if value is None else float(value), threshold, "at least", passes, says
+    )
 
 
 def _at_most(name: str, value: float | None, threshold: float, says: str) -> Criterion:
     passes = value is not None and value <= threshold
-    return Criterion(name, value, threshold, "at most", passes, says)
+    return Criterion(
+        name, None if value is None else float(value), threshold, "at most", passes, says
+    )

@@ -41,10 +41,12 @@ class Day(msgspec.Struct):
     """One day of a session, UTC.
 
     `entries` were wanted, `passed` all gates; `blocked` counts the gates that were the reason.
-    `halts` are the engine's own, `stops` those of people, each with its reason. `apart` counts how
-    often books and venue were found to differ, or could not be compared; `reconciled` is how the
-    day ended, None where nothing is compared. `unknown` orders got no answer at first, `lost` ones
-    never. `missing_scores` were late, failed or no probability.
+    `halts` are the engine's own, `stops` those of people, each with its reason; `closed` says why
+    nothing could be entered at its end. `apart` counts how often books and venue were found to
+    differ, or could not be compared; `reconciled` is how the day ended, None where nothing is
+    compared. `unknown` orders got no answer at first, `lost` ones never. `missing_scores` were
+    late, failed or no probability. Bars that warm features up before an instrument's first one in
+    time are not counted.
     """
 
     day: date
@@ -67,6 +69,7 @@ class Day(msgspec.Struct):
     paid: float = 0.0
     reconciled: bool | None = None
     blocked: dict[str, int] = {}
+    closed: str = ""
     halts: list[str] = []
     stops: list[str] = []
 
@@ -89,6 +92,8 @@ class Activity:
         self._early: list[Record] = []
         self._unknown: set[int] = set()
         self._reconciled: bool | None = None
+        self._closed = ""
+        self._began: set[str] = set()
 
     def see(self, record: Record) -> None:
         """Take a record into account."""
@@ -109,8 +114,7 @@ class Activity:
             setattr(day, name, getattr(day, name) + 1)
         match record:
             case Bar():
-                day.bars += 1
-                day.late += record.late
+                self._bar(day, record)
             case Score():
                 day.scores += 1
                 day.missing_scores += record.value is None
@@ -130,11 +134,20 @@ class Activity:
         """Return the day of a bar: midnight ends one; an older bar belongs to the one under way."""
         found = datetime.fromtimestamp((ts - 1) // NS_PER_S, UTC).date()
         if not self.days or found > self.days[-1].day:
-            self.days.append(Day(found, reconciled=self._reconciled))
+            self.days.append(Day(found, reconciled=self._reconciled, closed=self._closed))
             early, self._early = self._early, []
             for record in early:
                 self._count(record, ts)
         return self.days[-1]
+
+    def _bar(self, day: Day, bar: Bar) -> None:
+        """Count a bar; those before an instrument's first in time only warm its features up."""
+        if not bar.late:
+            self._began.add(bar.instrument)
+        elif bar.instrument not in self._began:
+            return
+        day.bars += 1
+        day.late += bar.late
 
     def _decision(self, day: Day, one: Decision) -> None:
         if one.purpose != "entry":
@@ -167,3 +180,7 @@ class Activity:
         elif one.command in ("kill", "reduce_only", "flatten"):
             told = day.halts if one.operator == ENGINE else day.stops
             told.append(f"{one.command}: {one.reason}".rstrip(": "))
+            if one.command != "flatten" and not one.strategy and not one.instrument:
+                self._closed = day.closed = told[-1]
+        elif one.command == "resume" and not one.strategy and not one.instrument:
+            self._closed = day.closed = ""

@@ -6,8 +6,10 @@ an invitation to act on luck, so the two come together here.
 
 from __future__ import annotations
 
-from math import sqrt
+from math import copysign, log1p, sqrt
 from statistics import NormalDist
+
+import numpy as np
 
 from onefold.domain.columns import Floats
 
@@ -16,6 +18,8 @@ LEVEL = 0.95
 """How often an interval contains the truth, unless it says otherwise."""
 RETURNS_MIN = 3
 """Returns without which skewness and kurtosis say nothing."""
+VARIATION_MIN = 1e-12
+"""Spread, as a share of the largest return, below which there is none but rounding."""
 
 
 def sharpe(returns: Floats) -> float:
@@ -49,6 +53,38 @@ def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
     """
     error = sharpe_error(returns)
     return 0.0 if error is None else NORMAL.cdf((sharpe(returns) - benchmark) / error)
+
+
+def p_value(returns: Floats, benchmark: float = 0.0) -> float | None:
+    """Return how likely such a mean is where the true one is not above zero; None if undefined.
+
+    The larger of two one-sided tests, since neither alone holds its level everywhere: Student's t,
+    and the probabilistic Sharpe ratio, which knows of skewness and fat tails. A loss as large as
+    the largest gain or loss is added before, for the one that has not been seen yet: many small
+    gains say little about a rare large loss, and one large gain says nothing. With a `benchmark`
+    the null is a true Sharpe ratio, for each return, that is not above it.
+    """
+    if len(returns) < RETURNS_MIN or not np.isfinite(returns).all():
+        return None
+    sample = np.append(returns, -np.abs(returns).max())
+    scale = float(np.abs(sample).max())
+    if scale == 0.0 or float(sample.std(ddof=1)) <= VARIATION_MIN * scale:
+        return None
+    return max(_p_student(sample, benchmark), 1.0 - probabilistic_sharpe(sample, benchmark))
+
+
+def _p_student(sample: Floats, benchmark: float) -> float:
+    """Return the p-value by Student's t, turned into a normal one (Wallace, 1959)."""
+    n = len(sample)
+    t = (sharpe(sample) - benchmark) * sqrt(n)
+    df = n - 1
+    z = (8 * df + 1) / (8 * df + 3) * sqrt(df * log1p(t * t / df))
+    return 1.0 - NORMAL.cdf(copysign(z, t))
+
+
+def level_of(alpha: float, look: int) -> float:
+    """Return the level of the k-th look: alpha / (k (k + 1)), which adds up to alpha in all."""
+    return alpha / (look * (look + 1))
 
 
 def wilson(won: int, trials: int, level: float = LEVEL) -> tuple[float, float]:

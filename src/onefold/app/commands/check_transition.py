@@ -10,14 +10,15 @@ from typing import Annotated
 import msgspec
 import typer
 
+from onefold.app.bundles import BundleStore
 from onefold.app.governing import Account, Governed, Why, entry, governed, taken
 from onefold.app.group import new_app
 from onefold.app.output import ConfigFile, Json, emit, note, say, show, table
 from onefold.app.recall import Recalled, recalled
-from onefold.app.signing import KEY, PUBLIC, signed
 from onefold.app.transitions import (
-    BundleStore,
+    check_parameters,
     check_same,
+    check_source,
     evidence_of,
     journal_of,
     models_of,
@@ -25,9 +26,8 @@ from onefold.app.transitions import (
 )
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.governance.bundle import SCHEMA, Bundle, Inputs
-from onefold.governance.parameters import Hold
-from onefold.governance.transitions import STAGES, Criterion, Stage, check_transition
-from onefold.journal import write_atomic
+from onefold.governance.parameters import STAGES, Hold, Stage
+from onefold.governance.transitions import Criterion, check_transition
 
 app = new_app()
 
@@ -65,24 +65,28 @@ def check_transition_command(
     one.check_scope(strategy, "")
     where = governed(config, evidence) if evidence else one
     found = recalled(journal or journal_of(where, stage))
+    check_source(where, found)
     names = [strategy] if strategy else list(one.strategies)
-    done = [_checked(one, found, name, stage) for name in names]
-    _show(done, json_)
+    done = [_checked(one, where, found, name, stage) for name in names]
     for bundle, _ in done:
         if promote and bundle.passes:
             _promote(one, bundle, reason)
+    _show(done, json_)
     if not all(bundle.passes for bundle, _ in done):
         raise typer.Exit(NOT_READY)
 
 
-def _checked(one: Governed, found: Recalled, strategy: str, stage: Stage) -> tuple[Bundle, Path]:
+def _checked(
+    one: Governed, where: Governed, found: Recalled, strategy: str, stage: Stage
+) -> tuple[Bundle, Path]:
     """Check one strategy, and keep the bundle."""
     if strategy not in found.recipe.settings.strategies:
         raise ConfigError(f"journal {found.folder} has no strategy {strategy!r}")
     own = found.recipe.strategy_hash(strategy)
     check_same(own, present_hash(one, found, strategy), strategy, found.folder)
-    store, rules = BundleStore(one), one.settings.governance
-    known = evidence_of(found, strategy, len(store.of(strategy, stage)))
+    check_parameters(one, where, strategy)
+    store, rules = BundleStore(one.loaded, one.name), one.settings.governance
+    known = evidence_of(found, strategy, store.looks(strategy, stage))
     criteria = check_transition(stage, known, rules.transitions, rules.stability)
     bundle = Bundle(
         schema=SCHEMA,
@@ -100,7 +104,7 @@ def _checked(one: Governed, found: Recalled, strategy: str, stage: Stage) -> tup
             build=found.start.build,
             config_hash=found.start.config_hash,
             strategy_hash=own,
-            parameters_head=one.file.read().head,
+            parameters_head=where.file.read().head,
             models={name: m.sidecar.sha256 for name, m in models_of(found, strategy).items()},
         ),
         evidence=known,
@@ -109,11 +113,7 @@ def _checked(one: Governed, found: Recalled, strategy: str, stage: Stage) -> tup
         criteria=criteria,
         passes=all(c.passes for c in criteria),
     )
-    bundle = signed(bundle, one.folder / KEY, store.folder.parent / PUBLIC)
-    path = store.path(strategy, stage)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(bundle), indent=1) + b"\n")
-    return bundle, path
+    return store.keep(bundle)
 
 
 def _promote(one: Governed, bundle: Bundle, reason: str) -> None:

@@ -12,8 +12,7 @@ from onefold.app.governing import Account, Why, entry, governed, taken
 from onefold.app.group import new_app
 from onefold.app.output import ConfigFile, Json, emit, note
 from onefold.domain.errors import ConfigError, did_you_mean
-from onefold.governance.parameters import Hold
-from onefold.governance.transitions import STAGES
+from onefold.governance.parameters import STAGES, Hold
 
 app = new_app()
 

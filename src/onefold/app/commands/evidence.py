@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from onefold.app.bundles import BundleStore, read_bundle
 from onefold.app.governing import Account, governed
 from onefold.app.group import Group, new_app
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
-from onefold.app.signing import PUBLIC, check_signature
 from onefold.app.summary import facts_table
-from onefold.app.transitions import BundleStore, read_bundle
 from onefold.domain.errors import ConfigError
 from onefold.governance.parameters import time_text
 from onefold.journal import Head
@@ -26,8 +25,8 @@ CONFIG = Path("onefold.yaml")
 @app.command("list")
 def list_(config: ConfigFile = CONFIG, account: Account = "", json_: Json = False) -> None:
     """List the bundles of an account's checks."""
-    store = BundleStore(governed(config, account))
-    found = [(path, read_bundle(path)) for path in sorted(store.folder.glob("*.json"))]
+    one = governed(config, account)
+    found = [(path, read_bundle(path)) for path in BundleStore(one.loaded, one.name).all()]
     if json_:
         emit(
             [
@@ -69,12 +68,9 @@ def verify(
     one = governed(config, account)
     found = read_bundle(bundle)
     try:
-        check_signature(found, BundleStore(one).folder.parent / PUBLIC)
+        BundleStore(one.loaded, one.name).check(found)
     except ConfigError as error:
         raise ConfigError(f"{bundle}: {error}") from None
-    criteria = found.decided_again()
-    if criteria != found.criteria or found.passes != all(c.passes for c in criteria):
-        raise ConfigError(f"{bundle}: its verdict does not follow from its evidence")
     inputs = found.inputs
     journal = one.loaded.path.parent / inputs.journal
     said = "not there, so the bundle was checked by itself"

@@ -8,12 +8,21 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from onefold.app.governing import Account, Governed, Why, entry, governed, keys_of, taken
+from onefold.app.governing import (
+    Account,
+    Governed,
+    Why,
+    check_value,
+    entry,
+    governed,
+    keys_of,
+    taken,
+)
 from onefold.app.group import Group, new_app
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
 from onefold.app.summary import facts_table
 from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import Change, Key, Version, scope_text
+from onefold.governance.parameters import Change, Key, Version, proposed, scope_text
 
 app = new_app(Group, "Read, set and roll back what governance changes in a running account.")
 
@@ -109,12 +118,12 @@ def set_(
     account: Account = "",
     json_: Json = False,
 ) -> None:
-    """Set a threshold or a limit by hand, for a reason."""
+    """Set a threshold or a limit by hand; on a live account, more risk waits for approval."""
     one = governed(config, account)
     keys = keys_of(one, mandate, strategy, instrument)
-    _check(mandate, value)
+    check_value(mandate, value)
     wanted = [(key, value) for key in keys]
-    made = one.extend(lambda p: p.changed(wanted, one.configured, entry(reason)))
+    made = one.extend(lambda p: _or_proposed(one, p.changed(wanted, one.configured, entry(reason))))
     _tell(one, made, json_)
 
 
@@ -128,7 +137,8 @@ def rollback(
 ) -> None:
     """Give all thresholds the values that they had after a version; 0 is the configuration."""
     one = governed(config, account)
-    _tell(one, one.extend(lambda p: p.rolled_back(version, entry(reason))), json_)
+    made = one.extend(lambda p: _or_proposed(one, p.rolled_back(version, entry(reason))))
+    _tell(one, made, json_)
 
 
 @app.command()
@@ -144,10 +154,11 @@ def approve(
     _tell(one, one.extend(lambda p: p.approved(version, entry(reason))), json_)
 
 
-def _check(mandate: str, value: float) -> None:
-    is_share = mandate == "conf_min"
-    if is_share and value > 1.0:
-        raise ConfigError(f"conf_min is a probability: {value:g} is above 1")
+def _or_proposed(one: Governed, made: Version) -> Version:
+    """Return a version of a live account as a proposal, if more may be traded after it."""
+    if not (one.is_live and any(change.loosens for change in made.changes)):
+        return made
+    return proposed(made)
 
 
 def _version(one: Governed, number: int) -> Version:

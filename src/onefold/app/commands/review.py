@@ -20,6 +20,7 @@ from onefold.views.wording import DASH, money, percent
 app = new_app(Group, "Suppress, watch or release a strategy or a symbol, for a reason.")
 
 CONFIG = Path("onefold.yaml")
+TS_MAX = 2**63 - 1
 Strategy = Annotated[str, typer.Option(help="Which strategy; all of them when left out.")]
 Instrument = Annotated[str, typer.Option(help="Which instrument; all of them when left out.")]
 Until = Annotated[
@@ -167,7 +168,8 @@ def _hold(
             "use `onefold reduce-only` or `onefold emergency-stop`"
         )
     one = governed(config, account)
-    one.check_scope(strategy, instrument)
+    if action != "release":  # what is gone from the configuration can still be let go
+        one.check_scope(strategy, instrument)
     made_by = entry(reason)
     hold = Hold(action, "review", strategy, instrument, _end_of(until, made_by.ts))
     made = one.extend(lambda p: p.held(hold, made_by))
@@ -186,10 +188,12 @@ def _end_of(until: str, now_ts: int) -> int:
         return 0
     try:
         day = date.fromisoformat(until)
-    except ValueError:
+        end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        end_ts = int(end.timestamp()) * NS_PER_S
+    except (ValueError, OverflowError):
         raise ConfigError(f"--until {until!r} is no day; write 2026-12-31") from None
-    end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
-    end_ts = int(end.timestamp()) * NS_PER_S
+    if end_ts > TS_MAX:
+        raise ConfigError(f"--until {until} is too far away")
     if end_ts <= now_ts:
         raise ConfigError(f"--until {until} is over already")
     return end_ts
