@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from onefold.app.journals import newest_journal
 from onefold.app.main import run
 from onefold.engine.heartbeat import read_heartbeat
 
@@ -191,3 +192,12 @@ def test_a_session_that_runs_takes_a_change_and_replays_it(
                 if '"kind":"mandate"' in line]  # fmt: skip
     assert len(mandates) == 3
     assert command(capsys, "replay", str(journal))[1]["mismatches"] == 0
+
+
+def test_the_newest_journal_may_be_an_accounts(tmp_path: Path) -> None:
+    for name, age in (("old", 9), ("main/shadow-1", 1), ("main/control/inbox/no", 0)):
+        (tmp_path / name).mkdir(parents=True)
+        file = tmp_path / name / "1.jsonl"
+        file.touch()
+        os.utime(file, (1e9 - age, 1e9 - age))
+    assert newest_journal(tmp_path) == tmp_path / "main" / "shadow-1"

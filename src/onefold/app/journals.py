@@ -8,8 +8,11 @@ from onefold.domain.errors import ConfigError
 
 
 def newest_journal(parent: Path) -> Path:
-    """Return the journal in a folder that was written last. Raises ConfigError for none."""
-    folders = [x for x in parent.iterdir() if x.is_dir()] if parent.is_dir() else []
+    """Return the journal in a folder, or in an account's folder there, that was written last.
+
+    Raises ConfigError for none.
+    """
+    folders = [x for depth in ("*", "*/*") for x in parent.glob(depth) if x.is_dir()]
     written = [
         (max(f.stat().st_mtime for f in s), x) for x in folders if (s := [*x.glob("*.jsonl")])
     ]
