@@ -271,6 +271,32 @@ def test_a_strategy_that_has_lost_its_model_leaves_what_it_holds(tmp_path: Path)
     assert kept(changed, changed.recipe(intervals)).chosen.disabled
 
 
+def test_a_strategy_whose_model_is_for_other_bars_leaves_what_it_holds(tmp_path: Path) -> None:
+    """Neither the new model nor the one before decides; another that asks the same waits too."""
+    artifact = some_models.artifact_of("onnx")
+    store = ModelStore(tmp_path / "models")
+    first = store.add(some_models.sidecar_of(artifact, interval_ns=MINUTE_NS), artifact)
+    store.activate("dips", first.version)
+    shares = {"kind": "ml_ibs", "instruments": ["AAPL"], "params": {"model": "dips"}}
+    raw = {**TWO, "strategies": {**TWO["strategies"], "shares": shares}}
+    us, intervals = accounts(tmp_path, raw)["us"], {"AAPL": MINUTE_NS}
+    whole = us.recipe(intervals)
+    start = SessionStart(1, "live", "1", "1", whole.hash, whole.as_recorded())
+    with Journal.open(us.folder / "live-a", today=today) as journal:
+        journal.append(start)
+        journal.commit()
+    hourly = some_models.sidecar_of(artifact, interval_ns=60 * MINUTE_NS)
+    store.activate("dips", store.add(hourly, artifact).version)
+    for given in (intervals, {"AAPL": 5 * MINUTE_NS}):
+        lost = us.recipe(given)
+        assert "was trained on bars of 3600 s" in lost.chosen.disabled["shares"]
+        leaving = kept(us, lost)
+        assert not leaving.chosen.disabled
+        [placement] = leaving.plan().placements
+        sides = placement.strategy.batch(market("random", rows=200)).side
+        assert set(sides.tolist()) == {int(FLAT), int(HOLD)}
+
+
 def test_a_challenger_is_in_shadow_whatever_the_mode(tmp_path: Path) -> None:
     raw = {**TWO, "accounts": {**TWO["accounts"], "new": {"shadow": True, "strategies": ["pairs"]}}}
     path = tmp_path / "onefold.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import some_models
 from onefold.domain.errors import ModelError, ReplayMismatch
 from onefold.domain.records import AnyRecord, Bar, Score
 from onefold.engine.backtest import backtest
-from onefold.engine.inference import EXPIRED, LATE, Inference
+from onefold.engine.inference import EXPIRED, LATE, NOT_ASKED, UNDECIDED, Inference
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import replay
 from onefold.engine.session import Session
@@ -197,6 +198,47 @@ def test_a_model_that_expires_while_a_session_runs_says_nothing_more(tmp_path: P
     assert len(expired) > 100
     again = replay(tmp_path, plan_of(Model(sidecar, halves)), models=True)
     assert again.run.fingerprint == live.result().fingerprint
+
+
+def test_a_model_that_is_taken_back_while_a_session_runs_says_nothing_more() -> None:
+    """Expiry is what was decided too, and members' dates; what cannot be read is no permission."""
+    model, day = model_of(halves), {"decided": ""}
+    blend = Model(msgspec.structs.replace(model.sidecar, name="both"), halves, members=[model])
+    row, inference = (50.0, 0.5, 0.01), Inference(today=lambda: "2026-11-21")
+
+    def decided() -> str:
+        if day["decided"] == "unreadable":
+            raise ModelError("state.json cannot be read")
+        return day["decided"]
+
+    model.decided = decided
+    for said, answer in (
+        ("", ""),
+        ("2026-11-22", ""),
+        ("2026-11-21", EXPIRED),
+        ("unreadable", UNDECIDED),
+        ("", ""),
+    ):
+        day["decided"] = said
+        for one in (model, blend):
+            value, why = inference.ask(one.score, one.score.open(), row)
+            assert why == answer
+            assert (value is None) == bool(answer)
+    assert {EXPIRED, UNDECIDED, LATE} == NOT_ASKED
+
+
+def test_a_model_that_hangs_silences_itself_alone() -> None:
+    inference, ends = Inference(deadline_s=0.1), threading.Event()
+    good = model_of(halves)
+    hung = Model(
+        msgspec.structs.replace(good.sidecar, name="hung"),
+        lambda rows: ends.wait(60.0) and halves(rows),
+    )
+    row = (50.0, 0.5, 0.01)
+    for _ in range(2):
+        assert inference.ask(hung.score, hung.score.open(), row) == (None, LATE)
+        assert inference.ask(good.score, good.score.open(), row)[1] == ""
+    ends.set()
 
 
 @pytest.mark.parametrize(

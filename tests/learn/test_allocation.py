@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from onefold.domain.errors import DataError
-from onefold.learn.allocation import METHODS, mandates, weights
+from onefold.domain.rules import (
+    BetSize,
+    FixedSize,
+    FractionSize,
+    NotionalSize,
+    RiskSize,
+    Sizing,
+    VolatilitySize,
+)
+from onefold.learn.allocation import METHODS, mandates, scaled, weights
 
 CHANCE = np.random.default_rng(2)
 CALM, WILD = CHANCE.normal(0, 0.01, 1_000), CHANCE.normal(0, 0.02, 1_000)
@@ -54,3 +63,40 @@ def test_shares_become_mandates_of_the_risk_budget() -> None:
     made = mandates({"a": 0.25, "b": 0.75}, 2.0, 5, 1, "a test")
     assert [(m.strategy, m.value, m.version) for m in made] == [("a", 0.5, 5), ("b", 1.5, 6)]
     assert {m.mandate for m in made} == {"risk_budget"}
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (FixedSize(lots=10), FixedSize(lots=3)),
+        (FixedSize(lots=2), None),
+        (NotionalSize(kind="notional", value=1_000), NotionalSize(kind="notional", value=333.3)),
+        (
+            FractionSize(kind="fraction", fraction=0.5),
+            FractionSize(kind="fraction", fraction=0.1666),
+        ),
+        (
+            VolatilitySize(kind="volatility", target=0.3, fraction_max=1.5),
+            VolatilitySize(kind="volatility", target=0.09999, fraction_max=0.5),
+        ),
+        (
+            RiskSize(kind="risk", fraction=0.01),
+            RiskSize(kind="risk", fraction=0.003333, fraction_max=0.3333),
+        ),
+        (
+            BetSize(kind="bet", fraction=0.4, step=0.1),
+            BetSize(kind="bet", fraction=0.1333, step=0.1),
+        ),
+    ],
+    ids=lambda x: str(x)[:12],
+)
+def test_a_sizing_is_scaled_and_never_to_more(size: Sizing, expected: Sizing | None) -> None:
+    found = scaled(size, 1 / 3)
+    if expected is None or found is None:
+        assert found is expected
+        return
+    wanted = {k: v if isinstance(v, str) else pytest.approx(v, rel=2e-3) for k, v in expected}
+    assert dict(found) == wanted
+    for name, value in found:
+        if name not in ("kind", "step"):
+            assert value <= getattr(size, name) / 3

@@ -158,3 +158,16 @@ def test_fractional_differencing_agrees_with_its_definition(d: float) -> None:
     known = [x for x in expected if x is not None]
     assert np.isnan(found).sum() == len(expected) - len(known)
     assert found[np.isfinite(found)] == pytest.approx(known, rel=1e-10)
+
+
+def test_returns_of_prices_below_zero_are_shares_of_their_size() -> None:
+    """From -5 to -3 is a rise of 40 %; from a price of zero there is no share at all."""
+    close = np.array([-5.0, -3.0, 0.0, 2.0, 1.0])
+    found = labelled.direction(close, np.arange(5), 1)
+    assert found.row.tolist() == [0, 1, 3]
+    assert found.won.tolist() == [1, 1, 0]
+    assert found.gain == pytest.approx([0.4, 1.0, -0.5])
+    rising = labelled.trend(np.linspace(-9.0, 9.0, 19), np.arange(19), 4)
+    assert (rising.won == 1).all()
+    assert (rising.gain > 0).all()
+    assert 9 not in rising.row

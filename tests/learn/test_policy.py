@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from onefold.adapters.models import ModelStore
 from onefold.domain.columns import Bars
@@ -13,7 +16,8 @@ from onefold.domain.convert import to_columns
 from onefold.domain.errors import DataError
 from onefold.learn.card import html, markdown, policy_card
 from onefold.learn.config import TrainingConfig
-from onefold.learn.policy import Learnt, Network, learn
+from onefold.learn.evidence import LEVEL
+from onefold.learn.policy import Learnt, Network, _metrics, learn
 from onefold.signals import strategy
 from onefold.signals.model import Models
 from onefold.signals.runtimes import predictor
@@ -59,8 +63,47 @@ def test_what_pays_is_learnt_and_holds_on_unseen_days(learnt: Learnt) -> None:
     assert m["sharpe_unseen"] is not None
     assert m["sharpe_unseen"] > 3
     assert learnt.seen.days[-1] <= learnt.unseen.days[0]
-    assert "skill: without any" in markdown(policy_card(learnt))
+    assert "skill: it gains on days" in markdown(policy_card(learnt))
     assert html(policy_card(learnt)).count('class="plotly-graph-div"') == 1
+
+
+def test_all_of_the_data_is_in_a_policys_sample(learnt: Learnt) -> None:
+    """What judged it was looked at too, so nothing before the end of the data is out of sample."""
+    bars = waves()
+    assert learnt.sidecar.trained_from == bars.ts[0]
+    assert learnt.sidecar.trained_to == bars.ts[-1]
+
+
+def test_a_policy_that_never_traded_says_so(learnt: Learnt) -> None:
+    none = learnt.seen._replace(returns=np.zeros(len(learnt.seen.days)))
+    metrics = _metrics(none, none, 1)
+    assert (metrics["sharpe_unseen"], metrics["p_value"]) == (None, None)
+    sidecar = msgspec.structs.replace(learnt.sidecar, metrics=metrics)
+    idle = replace(learnt, sidecar=sidecar, seen=none, unseen=none)
+    assert not idle.has_skill
+    text = markdown(policy_card(idle))
+    assert "it never traded on unseen days" in text
+    assert f"it never traded ({len(none.days)} days)" in text
+    assert "0.00" not in text
+
+
+def test_lucky_trades_make_no_policy_skilled(learnt: Learnt) -> None:
+    """One large gain made a Sharpe ratio with a small error, since its own skewness did."""
+
+    def p_of(returns: NDArray[np.float64]) -> float | None:
+        return _metrics(learnt.seen, learnt.unseen._replace(returns=returns), 1)["p_value"]
+
+    chance = np.random.default_rng(0)
+    for trades in (1, 3, 29):
+        returns = np.zeros(300)
+        returns[chance.choice(300, trades, replace=False)] = 0.01
+        assert p_of(returns) is None
+    claims = 0
+    for _ in range(400):
+        rare = np.where(chance.random(300) < 0.02, 0.98, -0.02) * 0.01  # a fair lottery
+        small = np.where(chance.random(300) < 0.03, -0.97, 0.03) * 0.01  # rare large losses
+        claims += sum((p_of(one) or 1.0) <= LEVEL for one in (rare, small))
+    assert claims <= 800 * LEVEL
 
 
 def test_the_same_seed_is_the_same_policy_and_it_proves_itself(

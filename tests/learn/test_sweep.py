@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from onefold.domain.errors import ConfigError
 from onefold.learn.config import SweepConfig
 from onefold.learn.heatmap import heatmap_html
-from onefold.learn.sweep import Outcome, Params, Search, judged
+from onefold.learn.sweep import DEFLATED_LEAST, Outcome, Params, Search, judged
+from onefold.views.statistics import probabilistic_sharpe
 
 
 def config_of(**facts: Any) -> SweepConfig:
@@ -40,8 +41,8 @@ def test_a_grid_has_all_combinations() -> None:
     assert search.total == len(found) == 12
     assert found[0] == (0, {"a": 1, "b": 0.5, "c": "sma"})
     assert {p["b"] for _, p in found} == {0.5, 0.75, 1.0}
-    with pytest.raises(ConfigError, match="a grid needs a step"):
-        Search(config_of(params={"a": {"low": 0, "high": 1}}))
+    with pytest.raises(ValidationError, match=r"params\.a: a grid needs a step"):
+        config_of(params={"b": [1, 2], "a": {"low": 0, "high": 1}})
     wide = {"low": 0, "high": 1_000, "step": 1}
     with pytest.raises(ConfigError, match="1,002,001 points"):
         Search(config_of(params={"a": wide, "b": wide}))
@@ -96,11 +97,32 @@ def test_the_winner_of_many_trials_without_skill_is_called_luck() -> None:
     assert found.overfit < 0.02
 
 
+def test_a_winner_by_one_lucky_day_is_luck() -> None:
+    """One large gain makes the error of a Sharpe ratio small, since it is skewness too."""
+    chance = np.random.default_rng(4)
+    noisy = chance.normal(0, 1e-4, 400)
+    noisy[200] = 0.05
+    alone = Outcome({"sharpe": 1.0}, noisy.astype(np.float32))
+    found = judged(config_of(), {0: alone})
+    assert probabilistic_sharpe(noisy) > DEFLATED_LEAST
+    assert (found.traded, found.has_skill) == (400, False)
+    assert found.luck < 0.9
+    rare = judged(config_of(), {0: outcome(1.0), 3: _lucky()})
+    assert (rare.winner, rare.luck, rare.has_skill) == (3, 0.0, False)
+    assert "only 1 of its days had a gain or a loss" in rare.verdict
+
+
+def _lucky() -> Outcome:
+    returns = np.zeros(400, np.float32)
+    returns[200] = 0.05
+    return Outcome({"sharpe": 9.0}, returns)
+
+
 def test_refused_trials_are_counted_and_a_search_without_any_other_says_why() -> None:
     refused = Outcome({}, np.zeros(0, np.float32), "fast must be shorter")
     found = judged(config_of(), {0: refused, 1: outcome(1.0), 2: outcome(1.0, seed=1)})
     assert (found.winner, found.refused, found.trials) == (1, 1, 2)
-    with pytest.raises(ConfigError, match="no trial has a sharpe: fast must be shorter"):
+    with pytest.raises(ConfigError, match=r"^fast must be shorter$"):
         judged(config_of(), {0: refused})
 
 
@@ -131,8 +153,18 @@ def test_the_map_shows_every_pair() -> None:
             "refused": [""] * 8,
         }
     )
-    page = heatmap_html(frame, ("a", "b", "c"), "sharpe", [("trials", "8")])
+    space = {"a": [1, 2], "b": np.linspace(0, 1, 8).tolist(), "c": ["x", "y"]}
+    config = config_of(params=space, method="grid")
+    given: dict[str, Any] = {"title": "Sweep of trend", "verdict": ("take it for luck", False)}
+    page = heatmap_html(frame, config, 7, rows=[("trials", "8")], **given)
     assert page.count('class="plotly-graph-div"') == 3
     assert "sharpe by a and b" in page
-    one = heatmap_html(frame.with_columns(b=0.0, c=pl.lit("x")), ("a", "b", "c"), "sharpe", [])
+    assert "take it for luck" in page
+    plots = page.partition("<body>")[2]
+    # Colours part at zero, numbers lie on axes of numbers, and the winner is marked in every map.
+    assert plots.count('"zmax":1.0,"zmid":0.0,"zmin":-1.0') == 3
+    assert plots.count('"name":"winner"') == 3
+    assert plots.count('"type":"category"') == 2
+    flat = frame.with_columns(b=0.0, c=pl.lit("x"))
+    one = heatmap_html(flat, config, 7, rows=[], **given)
     assert one.count('class="plotly-graph-div"') == 1

@@ -24,10 +24,10 @@ from onefold.learn.validation import (
     deflated_sharpe,
     expected_best,
     overfitting,
-    probabilistic_sharpe,
-    sharpe,
+    pooled_auc,
 )
 from onefold.learn.weights import attribution, concurrency, decayed, uniqueness
+from onefold.views.statistics import p_value, probabilistic_sharpe, sharpe
 
 
 def labels_of(spans: list[tuple[int, int]]) -> Labels:
@@ -146,12 +146,38 @@ def test_the_area_agrees_with_all_pairs(events: list[tuple[int, bool, float]]) -
 def test_the_test_of_an_area_has_its_level() -> None:
     chance = np.random.default_rng(3)
     found = [
-        auc_p_value(auc(chance.normal(size=150), won), won.sum(), 150 - won.sum())
+        auc_p_value(*pooled_auc([(auc(chance.normal(size=150), won), won.sum(), 150 - won.sum())]))
         for won in (chance.integers(0, 2, 150) for _ in range(1_000))
     ]
     assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.02)
-    assert auc_p_value(0.9, 50, 50) < 1e-6
-    assert auc_p_value(float("nan"), 50, 50) == auc_p_value(0.9, 0, 50) == 1.0
+    assert auc_p_value(*pooled_auc([(0.9, 50, 50)])) < 1e-6
+    assert auc_p_value(*pooled_auc([(0.9, 0, 50)])) == auc_p_value(float("nan"), 0.1) == 1.0
+
+
+def test_one_large_gain_says_nothing_and_many_of_a_kind_do() -> None:
+    chance = np.random.default_rng(0)
+    lucky = chance.normal(0, 1e-4, 250)
+    lucky[125] = 0.05
+    assert 1.0 - probabilistic_sharpe(lucky) < 0.025
+    assert p_value(lucky) > 0.4  # type: ignore[operator]
+    good = chance.normal(0.003, 0.01, 250)
+    assert p_value(good) < 0.001  # type: ignore[operator]
+    # Of a benchmark the same, and what is not defined is none.
+    assert p_value(good, sharpe(good)) == pytest.approx(0.5, abs=0.2)
+    assert p_value(good, 2 * sharpe(good)) > 0.99  # type: ignore[operator]
+    assert p_value(np.zeros(50)) is p_value(good[:2]) is p_value(np.append(good, np.nan)) is None
+
+
+def test_areas_of_folds_are_pooled_and_not_their_scores() -> None:
+    """Folds of half by chance are a half, and large folds weigh more; together the error falls."""
+    area, error = pooled_auc([(0.5, 10, 90), (0.5, 90, 10), (float("nan"), 0, 50)])
+    assert area == 0.5
+    one = pooled_auc([(0.6, 50, 50)])
+    assert one == pytest.approx((0.6, (101 / 12 / 2_500) ** 0.5))
+    many = pooled_auc([(0.6, 50, 50)] * 4)
+    assert many == pytest.approx((0.6, one[1] / 2))
+    assert 0.5 < pooled_auc([(0.4, 5, 5), (0.6, 500, 500)])[0] < 0.6
+    assert error < pooled_auc([(0.5, 10, 90)])[1]
 
 
 def test_sharpe_ratios_that_are_probable_and_deflated() -> None:

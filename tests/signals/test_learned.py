@@ -22,8 +22,9 @@ from onefold.signals import (
     strategy,
 )
 from onefold.signals.blend import blended
-from onefold.signals.learned import RULES
-from onefold.signals.model import Calibration, Golden, Model
+from onefold.signals.learned import RULES, misused
+from onefold.signals.model import Calibration, Golden, Model, proof_rows
+from onefold.signals.model import sidecar_of as read_sidecar
 from onefold.signals.runtimes import predictor
 
 from .markets import market
@@ -163,15 +164,142 @@ def test_golden_rows_find_another_model_and_one_that_depends_on_the_company() ->
     wrong = Golden(good.golden.inputs, [*good.golden.outputs[:-1], good.golden.outputs[-1] + 1e-5])
     with pytest.raises(ModelError, match="golden row 19 scores"):
         model_of(golden=wrong).prove()
-    none = Golden([], [])
-    with pytest.raises(ModelError, match="no golden rows"):
-        model_of(golden=none).prove()
+    few = Golden(good.golden.inputs[:7], good.golden.outputs[:7])
+    for too_few in (Golden([], []), few):
+        with pytest.raises(
+            ModelError, match=r"golden rows of its 3 features, and needs at least 8"
+        ):
+            model_of(golden=too_few).prove()
 
     def depends(rows: Any) -> Any:
         return np.full(len(rows), 0.5 + 1e-9 * len(rows))
 
     with pytest.raises(ModelError, match="depend on how many rows"):
         Says(depends).prove()
+
+
+def outside(seen: Any, answer: Any) -> Any:
+    """Return what gives the golden scores for the golden rows, and for others what is wanted."""
+    golden = model_of().sidecar.golden
+    known = dict(zip(map(tuple, golden.inputs), golden.outputs, strict=True))
+
+    def predict(rows: Any) -> Any:
+        seen.append(len(rows))
+        return np.array([known.get(tuple(row), answer(rows)) for row in rows])
+
+    return predict
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("chance", "scores the same rows in two ways"),
+        ("company", "depend on how many rows"),
+        ("fails", "failed: KeyError"),
+    ],
+)
+def test_a_proof_asks_more_than_the_golden_rows(answer: str, said: str) -> None:
+    """What agrees on golden rows may still throw dice, look at its company, or fail elsewhere."""
+    seen: list[int] = []
+    answers = {
+        "chance": lambda _rows: len(seen) % 2 / 2.0,
+        "company": lambda rows: 0.5 + 1e-9 * len(rows),
+        "fails": lambda _rows: {}[1],
+    }
+    sidecar = msgspec.structs.replace(model_of().sidecar, by_row=False)
+    with pytest.raises(ModelError, match=said):
+        Model(sidecar, outside(seen, answers[answer])).prove()
+    Model(sidecar, outside(seen, lambda _rows: 0.5)).prove()
+
+
+def test_proof_rows_lie_around_the_golden_ones_and_are_always_the_same() -> None:
+    sidecar = model_of().sidecar
+    rows, golden = proof_rows(sidecar), np.array(sidecar.golden.inputs)
+    np.testing.assert_array_equal(rows, proof_rows(sidecar))
+    assert len(np.unique(rows, axis=0)) == len(rows) == 128
+    for column, known in zip(rows.T, golden.T, strict=True):
+        assert column.min() < known.min()
+        assert column.max() > known.max()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"golden": Golden([[1.0, 2.0, 3.0], [1.0]], [0.5, 0.5])}, "row 1 has 1 numbers"),
+        ({"golden": Golden([[1.0, 2.0, 3.0]], [0.5, 0.5])}, "1 rows, and 2 scores"),
+        ({"calibration": Calibration([0.0, 1.0], [0.0])}, "2 x and 1 y make no line"),
+        ({"calibration": Calibration([], [])}, "0 x and 0 y make no line"),
+        ({"calibration": Calibration([1.0, 0.0], [0.0, 1.0])}, "x must ascend"),
+        ({"calibration": Calibration([0.0, 1.0], [0.0, 2.0])}, "y must be probabilities"),
+        ({"quantiles": [0.0, 1.0, 0.5]}, "quantiles must not descend"),
+        ({"trained_to": 1 << 63}, "trained_to: .* is no time"),
+        *(
+            ({"expires_on": day}, "expires_on: .* is no date, YYYY-MM-DD")
+            for day in ("20260101", "2026-W01-1", "27-01-2020", "never", "2026-02-30", "2026-1-1")
+        ),
+    ],
+)
+def test_a_sidecar_that_cannot_be_is_refused(facts: dict[str, Any], said: str) -> None:
+    raw = msgspec.json.encode(msgspec.structs.replace(model_of().sidecar, **facts))
+    with pytest.raises(ModelError, match=rf"^here: .*{said}"):
+        read_sidecar(raw, "here")
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"name": "\xff"}', b"[" * 100_000, b'{"metrics":' + b"[" * 9_999]
+)
+def test_what_is_no_sidecar_is_refused(raw: bytes) -> None:
+    with pytest.raises(ModelError, match=r"^here"):
+        read_sidecar(raw, "here")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["close * " + "9" * 400, "rsi(2147483648)", "rsi(9999999999999999999)", "highest(10000000000)"],
+)
+def test_a_feature_with_an_enormous_number_is_refused(text: str) -> None:
+    features = [text, *model_of().sidecar.features[1:]]
+    with pytest.raises(ModelError, match=r"dips@0#\w+: feature "):
+        Model(msgspec.structs.replace(model_of().sidecar, features=features), None)
+
+
+def test_two_sidecars_of_one_artifact_are_two_models() -> None:
+    """What it says of itself decides as its bytes do: a calibration turns every score around."""
+    plain, turned = model_of(), model_of(calibration=Calibration([0.0, 1.0], [1.0, 1.0]))
+    assert plain.sidecar.sha256 == turned.sidecar.sha256
+    assert plain.identity != turned.identity
+    assert plain.hash != turned.hash
+
+
+def aimed(text: str, **facts: Any) -> Model:
+    return Model(msgspec.structs.replace(model_of().sidecar, target=text, **facts), halves)
+
+
+def halves(rows: Any) -> Any:
+    return np.full(len(rows), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("model", "serves"),
+    [
+        (aimed("", label="trade", rule="ibs_a"), ["ml_ibs"]),
+        (aimed("", label="direction"), ["ml_direction"]),
+        (aimed("", label="policy"), ["ml_direction"]),
+        (aimed("whether a trade of ibs_a (its defaults) pays, after costs"), ["ml_ibs"]),
+        (aimed("whether a trade of momentum (bars 9) pays, after costs"), ["ml_momentum"]),
+        (aimed("whether the close is higher within 5 bars"), ["ml_direction"]),
+        (aimed("whether the strongest trend rises within 5 bars"), ["ml_direction"]),
+        (aimed("something else"), ["ml_ibs", "ml_momentum", "ml_direction"]),
+    ],
+)
+def test_a_model_decides_only_what_it_predicts(model: Model, serves: list[str]) -> None:
+    """Meta-labels of one rule say nothing of another, and are no probability of a rise."""
+    store = Store(dips=model)
+    for kind in ("ml_ibs", "ml_momentum", "ml_direction"):
+        made = strategy(kind, models=store, model="dips")
+        assert (misused(made) == "") == (kind in serves)
+        both = strategy("ensemble", models=store, members=[{"kind": kind, "model": "dips"}])
+        assert (misused(both) == "") == (kind in serves)
 
 
 def test_a_calibration_is_a_line_through_points() -> None:

@@ -126,7 +126,7 @@ def _check_symbols(loaded: Loaded, recorded: Recipe) -> None:
 def _recipe(loaded: Loaded, intervals_ns: dict[str, int]) -> Recipe:
     sources = read_sources(loaded)
     chosen = chosen_of(loaded.settings, sources, store_of(loaded))
-    return Recipe(loaded.settings, intervals_ns, sources, chosen)
+    return Recipe(loaded.settings, intervals_ns, sources, chosen).fitted()
 
 
 def _account(loaded: Loaded, name: str) -> Account:

@@ -27,6 +27,7 @@ from onefold.app.vet import vet
 from onefold.app.wiring import (
     Chosen,
     Recipe,
+    asked_by,
     build,
     chosen_of,
     load_bars,
@@ -58,7 +59,7 @@ from onefold.engine.succession import (
     new_folder,
 )
 from onefold.journal import Journal, read
-from onefold.signals.model import silenced
+from onefold.signals.model import Model, silenced
 from onefold.sim.exchange import SimulatedVenue
 from onefold.sim.plan import Plan
 
@@ -138,7 +139,7 @@ class Account:
         loaded = Loaded(mine, self.loaded.path)
         sources = read_sources(loaded)
         store = store_of(loaded, today=today(), live=self.mode == "live")
-        return Recipe(mine, intervals_ns, sources, chosen_of(mine, sources, store))
+        return Recipe(mine, intervals_ns, sources, chosen_of(mine, sources, store)).fitted()
 
 
 def enabled_accounts(loaded: Loaded, mode: str, say: Callable[[str], None]) -> list[Account]:
@@ -216,7 +217,7 @@ def check_promoted(account: Account, recipe: Recipe) -> None:
         return
     held = {h.strategy for h in parameters.holds if h.holder == "stage" and h.action == "suppress"}
     for name in recipe.settings.strategies:
-        if name in held:
+        if name in held or name in recipe.chosen.disabled:  # it enters nothing
             continue
         last = parameters.stages.get(name)
         how = f"onefold check-transition live --strategy {name} --promote"
@@ -243,19 +244,22 @@ def kept(account: Account, recipe: Recipe) -> Recipe:
     if before is None or not recipe.chosen.disabled:
         return recipe
     recorded = recorded_recipe(before.start)
-    silent = {name: silenced(model) for name, model in recorded.chosen.models.items()}
-    left = [
-        name
-        for name in recipe.chosen.disabled
-        if name in recorded.settings.strategies and name not in recorded.chosen.disabled
-    ]
-    disabled = {n: why for n, why in recipe.chosen.disabled.items() if n not in left}
-    chosen = Chosen({**silent, **recipe.chosen.models}, disabled)
-    try:
-        recipe._replace(chosen=chosen).plan()
-    except ModelError:  # it wants another model than the one that it had
+    remembered = recorded.chosen.models.items()
+    silent = recipe._replace(chosen=Chosen({name: silenced(model) for name, model in remembered}))
+    disabled = dict(recipe.chosen.disabled)
+    left: dict[str, Model] = {}
+    for name in recipe.chosen.disabled:
+        if name not in recorded.settings.strategies or name in recorded.chosen.disabled:
+            continue
+        try:
+            left |= asked_by(silent, name)
+        except ModelError:  # it wants another model than the one that it had
+            continue
+        del disabled[name]
+    if len(disabled) == len(recipe.chosen.disabled):
         return recipe
-    return recipe._replace(chosen=chosen)
+    # A model that others ask too says nothing to them either: it has one voice in an account.
+    return recipe._replace(chosen=Chosen({**recipe.chosen.models, **left}, disabled))
 
 
 async def _opened(

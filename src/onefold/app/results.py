@@ -17,9 +17,11 @@ from onefold.domain.columns import Bars
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Action
 from onefold.fold.gates import GATE_NAMES
+from onefold.signals.model import Model, scores_of
 from onefold.sim.backtest import Run
 from onefold.sim.plan import Plan
 from onefold.views.buy_and_hold import Market
+from onefold.views.learned import Learned
 from onefold.views.result import ResultView
 
 
@@ -31,6 +33,7 @@ def view_of(
     *,
     facts: Mapping[str, object] | None = None,
     title: str = "Backtest",
+    learned: Sequence[Learned] = (),
 ) -> ResultView:
     """Return a finished run as a view; `actions` are the splits, dividends, ... that it folded."""
     market = Market(
@@ -53,7 +56,22 @@ def view_of(
         facts=facts or {},
         market=market,
         title=title,
+        learned=tuple(learned),
     )
+
+
+def learned_of(plan: Plan) -> list[Learned]:
+    """Return the models that the strategies of a plan ask, with the time each was trained on."""
+    models: dict[str, Model] = {}
+    asked: dict[str, list[str]] = {}
+    for one in plan.placements:
+        for score in scores_of(one.strategy.features.values()):
+            models[score.name] = score.model
+            asked.setdefault(score.name, []).append(one.name)
+    return [
+        Learned(n, tuple(asked[n]), m.sidecar.trained_from, m.sidecar.trained_to)
+        for n, m in sorted(models.items())
+    ]
 
 
 def facts_of(wired: Wired, run: Run) -> dict[str, object]:
@@ -113,6 +131,7 @@ def write_results(folder: Path, view: ResultView, config: Mapping[str, Any]) -> 
     view.trades.write_parquet(folder / "trades.parquet")
     view.decisions.write_parquet(folder / "decisions.parquet")
     view.fills.write_parquet(folder / "fills.parquet")
+    told = "".join(f"# model {one.text(view.equity_ts)}\n" for one in view.learned)
     numbers = msgspec.json.format(msgspec.json.encode(view.numbers()), indent=2)
     (folder / "metrics.json").write_bytes(numbers + b"\n")
-    (folder / "config.yaml").write_text(yaml_text(config), encoding="utf-8")
+    (folder / "config.yaml").write_text(told + yaml_text(config), encoding="utf-8")

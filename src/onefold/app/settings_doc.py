@@ -20,7 +20,14 @@ from onefold.app.explained import INJECTED, Member, fields_of, is_model, members
 from onefold.app.settings import Settings
 
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
-KEYS = {"strategies": "NAME", "own_gates": "GATE"}
+KEYS = {
+    "strategies": "NAME",
+    "training": "NAME",
+    "sweeps": "NAME",
+    "models": "NAME",
+    "accounts": "NAME",
+    "own_gates": "GATE",
+}
 """What the keys of a section are; in all others they are symbols."""
 
 

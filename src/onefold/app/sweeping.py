@@ -16,19 +16,21 @@ from functools import lru_cache
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
 from pydantic import ValidationError
 
+from onefold.adapters.models import ModelStore
 from onefold.app.explained import explained
 from onefold.app.settings import Loaded, StrategySettings, load_settings
-from onefold.app.wiring import Wired, made_of
-from onefold.domain.errors import ConfigError, MissingExtra, OnefoldError
+from onefold.app.wiring import Chosen, Wired, made_of, store_of
+from onefold.domain.errors import ConfigError, MissingExtra, ModelError, OnefoldError
 from onefold.engine.backtest import backtest
 from onefold.learn.config import SweepConfig
-from onefold.learn.sweep import Outcome, Params, Search, measured
+from onefold.learn.sweep import MEASURES, Outcome, Params, Search, measured
+from onefold.signals.model import Model, Models
 from onefold.sim.market import Market
 from onefold.sim.plan import Plan
 
@@ -56,18 +58,36 @@ class Bench:
     wired: Wired
     market: Market
     config: SweepConfig
+    store: ModelStore
 
     def plan(self, params: Params) -> Plan:
         """Return the plan of a trial. Raises `ConfigError` for parameters that do not fit."""
         name = self.config.strategy
         settings = _with(self.wired.settings.strategies[name], params, name)
         recipe = self.wired.recipe
-        made = made_of({name: settings}, recipe.sources, recipe.chosen)[name]
+        made = made_of({name: settings}, recipe.sources, self._asked())[name]
         [placement] = self.wired.plan.placements
+        recipe.check_models(name, made.strategy, placement.symbols)
         changed = replace(
             placement, strategy=made.strategy, rules=settings.rules, own_gates=made.own_gates
         )
         return replace(self.wired.plan, placements=(changed,))
+
+    def models(self) -> dict[str, str]:
+        """Return the models that trials may ask besides the configured one, or why they cannot."""
+        spaces = self.config.params.items()
+        names = [v for path, space in spaces if path.startswith("params.") for v in _words(space)]
+        found, asked = {}, self._asked()
+        for name in names:
+            try:
+                found[name] = asked.get(name).identity
+            except ModelError as error:
+                found[name] = str(error)
+        return found
+
+    def _asked(self) -> Models:
+        """Return the models of the configuration, and for other names those of the store."""
+        return _Asked(self.wired.recipe.chosen, self.store)
 
     def outcome(self, params: Params) -> Outcome:
         """Run a trial; one whose parameters do not fit is refused with the reason."""
@@ -88,8 +108,26 @@ def bench(path: str, name: str) -> Bench:
     config = loaded.settings.sweeps[name]
     alone = {config.strategy: loaded.settings.strategies[config.strategy]}
     settings = loaded.settings.model_copy(update={"strategies": alone})
-    wired = Wired(Loaded(settings, loaded.path))
-    return Bench(wired, Market(wired.plan.names.symbols, wired.bars, memo=MEMO), config)
+    alone_loaded = Loaded(settings, loaded.path)
+    wired = Wired(alone_loaded)
+    market = Market(wired.plan.names.symbols, wired.bars, memo=MEMO)
+    return Bench(wired, market, config, store_of(alone_loaded))
+
+
+class _Asked(NamedTuple):
+    """Models by name: those that a run began with, else those of the store."""
+
+    chosen: Chosen
+    store: ModelStore
+
+    def get(self, name: str) -> Model:
+        """Return a model. Raises `ModelError`."""
+        known = self.chosen.models.get(name)
+        return self.store.get(name) if known is None else known
+
+
+def _words(space: object) -> list[str]:
+    return [v for v in space if isinstance(v, str)] if isinstance(space, (list, tuple)) else []
 
 
 _bench = lru_cache(maxsize=1)(bench)
@@ -109,7 +147,7 @@ def tried(made: Bench, number: int, params: Params) -> Line:
 
 def outcome_of(line: Line) -> Outcome:
     """Return what came of a trial in the file."""
-    returns = np.frombuffer(base64.b64decode(line.returns), np.float32)
+    returns = np.frombuffer(base64.b64decode(line.returns, validate=True), np.float32)
     return Outcome(line.measures, returns, line.refused)
 
 
@@ -227,6 +265,7 @@ def run_sweep(
 ) -> dict[int, Line]:
     """Run all trials that the file does not have yet; return every trial by its number."""
     done = read_log(log)
+    _check_numbers(done, search.total, log)
     with log.open("ab") as file:
         for batch in search.batches():
             for number, params in batch:
@@ -251,11 +290,47 @@ def read_log(log: Path) -> dict[int, Line]:
     if len(whole) < len(raw):
         with log.open("r+b") as file:
             file.truncate(len(whole))
-    try:
-        lines = [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{log} is no file of trials ({error}): move it away") from None
-    return {line.number: line for line in lines}
+    found: dict[int, Line] = {}
+    days = 0
+    for n, text in enumerate(whole.splitlines(), 1):
+        try:
+            line = msgspec.json.decode(text, type=Line)
+            days = _read(line, days)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise ConfigError(
+                f"{log}, line {n} is no trial that was written here ({error}): move the folder away"
+            ) from None
+        found[line.number] = line
+    return found
+
+
+def _read(line: Line, days: int) -> int:
+    """Return of how many days a line's returns are, `days` for one that was refused.
+
+    Raises `ValueError` for a line that no trial leaves behind.
+    """
+    if line.refused:
+        return days
+    missing = [name for name in MEASURES if name not in line.measures]
+    if missing:
+        raise ValueError(f"its measures lack {missing[0]}")
+    returns = outcome_of(line).returns
+    if not len(returns):
+        raise ValueError("it has no returns")
+    if not np.isfinite(returns).all():
+        raise ValueError("its returns are not all numbers")
+    if days and len(returns) != days:
+        raise ValueError(f"it has returns of {len(returns)} days, others of {days}")
+    return len(returns)
+
+
+def _check_numbers(done: Mapping[int, Line], total: int, log: Path) -> None:
+    beyond = [number for number in done if not 0 <= number < total]
+    if beyond:
+        raise ConfigError(
+            f"{log}: trial {beyond[0]} is none of the {total:,} of this search: move the folder "
+            "away"
+        )
 
 
 def _check(number: int, params: Params, line: Line, log: Path) -> None:

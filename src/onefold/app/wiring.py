@@ -29,6 +29,7 @@ from onefold.app.settings import (
     Settings,
     StrategySettings,
     SyntheticData,
+    load_settings,
     settings_of,
 )
 from onefold.data import sample_path
@@ -43,6 +44,7 @@ from onefold.domain.errors import (
 from onefold.domain.records import Action, SessionStart
 from onefold.signals.elementwise import Elementwise
 from onefold.signals.gate import Gate
+from onefold.signals.learned import misused
 from onefold.signals.model import Model, Models, Sidecar, scores_of
 from onefold.signals.registry import STRATEGIES, Written, build_strategy, instance_of, written_in
 from onefold.signals.strategy import Strategy
@@ -94,7 +96,7 @@ class Recipe(NamedTuple):
             raise ConfigError(f"strategies: none is left to run ({reasons})")
         made = made_of(left, self.sources, self.chosen)
         for name, one in left.items():
-            self._check_intervals(name, made[name].strategy, one.instruments or symbols)
+            self.check_models(name, made[name].strategy, one.instruments or symbols)
         return Plan(
             account=settings.account,
             instruments=tuple(settings.instruments[symbol] for symbol in symbols),
@@ -113,17 +115,53 @@ class Recipe(NamedTuple):
             rate_pairs=settings.rate_pairs,
         )
 
-    def _check_intervals(self, name: str, strategy: Strategy, symbols: Iterable[str]) -> None:
-        """Refuse a model on bars of another length: its features would mean something else."""
-        for score in scores_of(strategy.features.values()):
-            length = score.model.sidecar.interval_ns
+    def check_models(self, name: str, strategy: Strategy, symbols: Iterable[str]) -> None:
+        """Raise `ConfigError` for a model that is not for such bars, or not for that strategy."""
+        why = self._unfit(strategy, symbols)
+        if why:
+            raise ConfigError(f"strategies.{name}: {why}")
+
+    def fitted(self) -> Recipe:
+        """Return the recipe without strategies whose models are not for them or for their bars.
+
+        The others go on; of the models those are left that somebody still asks.
+        """
+        symbols = tuple(self.intervals_ns)
+        asked, disabled = _Asked(self.chosen), dict(self.chosen.disabled)
+        for name, one in self.settings.strategies.items():
+            if name in disabled:
+                continue
+            alone = _Asked(self.chosen)
+            made = made_of({name: one}, self.sources, alone)[name]
+            why = self._unfit(made.strategy, one.instruments or symbols)
+            if why:
+                disabled[name] = why
+            else:
+                asked.models |= alone.models
+        return self._replace(chosen=Chosen(asked.models, disabled))
+
+    def _unfit(self, strategy: Strategy, symbols: Iterable[str]) -> str:
+        """Return why a strategy must not run with its models, empty when it may."""
+        wrong = misused(strategy)
+        if wrong:
+            return wrong
+        scores = scores_of(strategy.features.values())
+        lengths = {
+            (one.identity, one.sidecar.interval_ns)
+            for score in scores
+            if not score.model.is_silent
+            for one in score.model.parts()
+            if one.sidecar.interval_ns
+        }
+        for identity, length in sorted(lengths):
             for symbol in symbols:
-                if length and self.intervals_ns[symbol] != length:
-                    raise ConfigError(
-                        f"strategies.{name}: model {score.name} was trained on bars of "
-                        f"{length // SECOND_NS} s, and those of {symbol} have "
-                        f"{self.intervals_ns[symbol] // SECOND_NS}"
+                # What has no bars yet is refused elsewhere, by its name.
+                if self.intervals_ns.get(symbol, length) != length:
+                    return (
+                        f"model {identity} was trained on bars of {length // SECOND_NS} s, and "
+                        f"those of {symbol} have {self.intervals_ns[symbol] // SECOND_NS}"
                     )
+        return ""
 
     def as_recorded(self) -> dict[str, Any]:
         """Return the recipe as plain values, the first record of a session."""
@@ -134,8 +172,9 @@ class Recipe(NamedTuple):
             "sources": dict(self.sources),
         }
         if self.chosen.models:
-            models = self.chosen.models.items()
+            models = list(self.chosen.models.items())
             recorded["models"] = {name: msgspec.to_builtins(m.sidecar) for name, m in models}
+            recorded["model_hashes"] = {name: m.hash for name, m in models}
         if self.chosen.disabled:
             recorded["disabled"] = dict(self.chosen.disabled)
         return recorded
@@ -149,7 +188,7 @@ class Recipe(NamedTuple):
         decisive["instruments"] = self._instruments(settings, self.intervals_ns)
         decisive["strategies"] = {n: self._strategy(settings, n) for n in settings["strategies"]}
         if self.chosen.models:
-            decisive["models"] = {n: m.identity for n, m in self.chosen.models.items()}
+            decisive["models"] = {n: m.hash for n, m in self.chosen.models.items()}
         if self.chosen.disabled:
             decisive["disabled"] = sorted(self.chosen.disabled)
         return _hashed(decisive)
@@ -158,22 +197,24 @@ class Recipe(NamedTuple):
         """Return a hash of what a strategy's own decisions follow from, whatever runs beside it.
 
         Its rules, code and model, and the instruments that it trades with their costs. Raises
-        `ConfigError` for one that is not there.
+        `ConfigError` for one that is not there, or has instruments without data.
         """
         settings = self.settings.as_written()
         if name not in settings["strategies"]:
             raise ConfigError(
                 f"there is no strategy {name!r}{did_you_mean(name, settings['strategies'])}"
             )
-        traded = settings["strategies"][name]["instruments"] or self.intervals_ns
-        said = msgspec.json.encode(settings["strategies"][name]["params"]).decode()
-        models = {n: m.identity for n, m in self.chosen.models.items() if f'"{n}"' in said}
+        placement = next((p for p in self.plan().placements if p.name == name), None)
+        if placement is None:
+            raise ConfigError(f"strategy {name!r} does not trade: {self.chosen.disabled.get(name)}")
         return _hashed(
             {
                 "strategy": self._strategy(settings, name),
-                "instruments": self._instruments(settings, traded),
+                "instruments": self._instruments(settings, placement.symbols),
                 "costs": settings["account"]["costs"],
-                "models": models,
+                "models": sorted(
+                    score.model.hash for score in scores_of(placement.strategy.features.values())
+                ),
             }
         )
 
@@ -214,7 +255,7 @@ class Wired:
         chosen = chosen_of(self.settings, sources, store_of(loaded))
         self.bars_of = load_bars(loaded)
         intervals = {symbol: bars.interval_ns for symbol, bars in self.bars_of.items()}
-        self.recipe = Recipe(self.settings, intervals, sources, chosen)
+        self.recipe = Recipe(self.settings, intervals, sources, chosen).fitted()
         self.plan = self.recipe.plan()
         for bars in self.bars_of.values():
             check_fills(self.plan, bars)
@@ -250,6 +291,11 @@ class Wired:
                 found.append(
                     f"model {model.identity} was trained on data until {day}: results before that "
                     "day are in its sample, and say nothing about its skill"
+                )
+            if model.sidecar.aim is None:
+                found.append(
+                    f"model {model.identity} does not say what it predicts (`label` in its "
+                    "sidecar): nobody can check that its strategy means the same"
                 )
             found += [
                 f"model {model.identity} leaves out {m}: {w}" for m, w in model.skipped.items()
@@ -300,8 +346,12 @@ def recorded_recipe(start: SessionStart) -> Recipe:
         intervals, sources = dict(config["intervals_ns"]), dict(config["sources"])  # type: ignore[call-overload]
         settings = settings_of(config["settings"])  # type: ignore[arg-type]
         models: dict[str, Any] = config.get("models", {})  # type: ignore[assignment]
+        hashes: dict[str, str] = config.get("model_hashes", {})  # type: ignore[assignment]
         disabled: dict[str, str] = config.get("disabled", {})  # type: ignore[assignment]
-        remembered = {n: Model(msgspec.convert(m, Sidecar), None) for n, m in models.items()}
+        remembered = {
+            n: Model(msgspec.convert(m, Sidecar), None, hash_=hashes.get(n, ""))
+            for n, m in models.items()
+        }
     except (KeyError, TypeError, ConfigError, ModelError, msgspec.ValidationError) as error:
         raise JournalError(
             f"the journal's configuration cannot be read by this version: {error}"
@@ -316,9 +366,17 @@ def with_models(recipe: Recipe, store: ModelStore) -> Recipe:
         for n, m in recipe.chosen.models.items()
     }
     for name, model in found.items():
-        recorded = recipe.chosen.models[name].identity
-        if model.identity != recorded:
-            raise ModelError(f"the journal was written with {recorded}, here is {model.identity}")
+        recorded = recipe.chosen.models[name]
+        if (model.sidecar, model.hash) != (recorded.sidecar, recorded.hash):
+            differ = [
+                field
+                for field in Sidecar.__struct_fields__
+                if getattr(model.sidecar, field) != getattr(recorded.sidecar, field)
+            ]
+            raise ModelError(
+                f"the journal was written with {recorded.identity}, here is {model.identity}: "
+                f"what differs is its {', '.join(differ) or 'members'}"
+            )
     return recipe._replace(chosen=recipe.chosen._replace(models=found))
 
 
@@ -333,22 +391,38 @@ def pins_of(settings: Settings) -> dict[str, Pin]:
     return {name: Pin(one.sha256, one.approved) for name, one in settings.models.items()}
 
 
+def pins_in(config: Path) -> dict[str, Pin]:
+    """Return what a person's configuration says of models, by name. Raises `ConfigError`."""
+    return pins_of(load_settings(config).settings)
+
+
 def chosen_of(settings: Settings, sources: Sources, store: ModelStore) -> Chosen:
     """Return the models of all strategies, and which strategies have to do without."""
-    asked, disabled = _Asked(store), {}
+    models: dict[str, Model] = {}
+    disabled: dict[str, str] = {}
     files = {file: written_in(text, file) for file, text in sources.items()}
     for name, one in settings.strategies.items():
+        asked = _Asked(store)
         try:
             _strategy(one, files, f"strategies.{name}", asked)
         except ModelError as error:
             disabled[name] = str(error)
-    return Chosen(asked.models, disabled)
+        else:
+            models |= asked.models
+    return Chosen(models, disabled)
+
+
+def asked_by(recipe: Recipe, name: str) -> Mapping[str, Model]:
+    """Return the models of a recipe that one of its strategies asks. Raises `ModelError`."""
+    asked = _Asked(recipe.chosen)
+    made_of({name: recipe.settings.strategies[name]}, recipe.sources, asked)
+    return asked.models
 
 
 class _Asked:
     """A store that remembers what it was asked for."""
 
-    def __init__(self, store: ModelStore) -> None:
+    def __init__(self, store: Models) -> None:
         self._store = store
         self.models: dict[str, Model] = {}
 

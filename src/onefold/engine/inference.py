@@ -1,9 +1,9 @@
 """Asking models while a session runs: within a deadline, and never twice for what is recorded.
 
 A library can fail or hang, and bars, fills and kill switches must not wait for it. So in real time
-a model is asked in a thread of its own; an answer that comes after the deadline is discarded, the
-score is unknown, and nothing is entered on it. Over recorded data there is no deadline, since it
-would make the result depend on the machine's load.
+each model is asked in a thread of its own, and one that hangs silences itself alone; an answer that
+comes after the deadline is discarded, the score is unknown, and nothing is entered on it. Over
+recorded data there is no deadline, since it would make the result depend on the machine's load.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from onefold.domain.errors import ModelError
 from onefold.signals.feature import Kernel
 from onefold.signals.model import ModelScore
 
-LATE, EXPIRED = "late", "expired"
-NOT_ASKED = frozenset({LATE, EXPIRED})
+LATE, EXPIRED, UNDECIDED = "late", "expired", "its state cannot be read"
+NOT_ASKED = frozenset({LATE, EXPIRED, UNDECIDED})
 """Why there is no score, where it was not the model that said so."""
 FAILURE_MAX = 200
 """Characters of a failure that are recorded."""
@@ -36,22 +36,35 @@ class Inference:
     def __init__(
         self, deadline_s: float | None = None, today: Callable[[], str] | None = None
     ) -> None:
-        self._worker = None if deadline_s is None else _Worker(deadline_s)
-        self._today = today
+        self._deadline_s, self._today = deadline_s, today
+        self._workers: dict[str, _Worker] = {}
         self.counts: dict[str, dict[str, int]] = {}
 
     def ask(self, score: ModelScore, kernel: Kernel, values: Any) -> Answer:
         """Return a model's answer for a row of features."""
-        if self._today is not None and score.model.sidecar.expired(self._today()):
-            answer: Answer = (None, EXPIRED)
-        elif self._worker is None:
+        spent = self._spent(score)
+        if spent:
+            answer: Answer = (None, spent)
+        elif self._deadline_s is None:
             answer = _answer(kernel, values)
         else:
-            answer = self._worker.ask(lambda: _answer(kernel, values))
+            worker = self._workers.get(score.name)
+            if worker is None:
+                worker = self._workers[score.name] = _Worker(self._deadline_s, score.name)
+            answer = worker.ask(lambda: _answer(kernel, values))
         counts = self.counts.setdefault(score.name, {"scores": 0, "late": 0, "failed": 0})
         value, why = answer
         counts["scores" if value is not None else "late" if why == LATE else "failed"] += 1
         return answer
+
+    def _spent(self, score: ModelScore) -> str:
+        """Return why a model must not be asked today, empty when it may."""
+        if self._today is None:
+            return ""
+        try:
+            return EXPIRED if score.model.expired(self._today()) else ""
+        except ModelError:  # nobody can say whether it has been taken back
+            return UNDECIDED
 
 
 def _answer(kernel: Kernel, values: Any) -> Answer:
@@ -66,12 +79,12 @@ def _answer(kernel: Kernel, values: Any) -> Answer:
 class _Worker:
     """A thread that answers one question at a time; while it is late, every question is."""
 
-    def __init__(self, deadline_s: float) -> None:
+    def __init__(self, deadline_s: float, name: str) -> None:
         self._deadline_s = deadline_s
         self._questions: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._idle = threading.Event()
         self._idle.set()
-        threading.Thread(target=self._work, name="models", daemon=True).start()
+        threading.Thread(target=self._work, name=f"model {name}", daemon=True).start()
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
         """Return the answer, or that it is late."""

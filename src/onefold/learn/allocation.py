@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onefold.domain.columns import Floats
 from onefold.domain.errors import DataError, MissingExtra
 from onefold.domain.records import Mandate
+from onefold.domain.rules import FixedSize, Sizing
 
 Method = Literal["hrp", "inverse_variance", "equal_risk"]
 METHODS: tuple[Method, ...] = ("hrp", "inverse_variance", "equal_risk")
@@ -62,6 +63,31 @@ def _fitted(table: NDArray[np.float64], method: Method) -> Floats:
     model: Any = HierarchicalRiskParity() if method == "hrp" else RiskBudgeting()
     # Shares do not depend on the unit, and the library takes very small returns for none.
     return np.asarray(model.fit(table * (0.01 / table.std())).weights_, np.float64)
+
+
+SCALED = ("value", "fraction", "target", "fraction_max")
+"""Fields of a sizing that are scaled together: what they give is in proportion to them."""
+DIGITS = 4
+
+
+def scaled(sizing: Sizing, factor: float) -> Sizing | None:
+    """Return a sizing that trades `factor` times as much, rounded down; None where it cannot.
+
+    Lots are whole, so that a fixed size can only be scaled down to one.
+    """
+    if isinstance(sizing, FixedSize):
+        lots = int(sizing.lots * factor)
+        return sizing.model_copy(update={"lots": lots}) if lots else None
+    fields = [name for name in SCALED if name in type(sizing).model_fields]
+    changed = {name: _down(getattr(sizing, name) * factor) for name in fields}
+    return sizing.model_copy(update=changed)
+
+
+def _down(value: float) -> float:
+    """Return a number with few digits that is not larger."""
+    rounded = float(f"{value:.{DIGITS}g}")
+    step = 10.0 ** (np.floor(np.log10(value)) - DIGITS + 1)
+    return rounded if rounded <= value else float(f"{rounded - step:.{DIGITS}g}")
 
 
 def mandates(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from onefold.domain.errors import ConfigError
 from onefold.domain.rules import Rule
@@ -39,7 +39,7 @@ class Range(Rule):
     def values(self) -> tuple[float, ...]:
         """Return all numbers, of a range with a step."""
         if self.step is None:
-            raise ConfigError("a grid needs a step for every range")
+            raise ConfigError(f"a range from {self.low} to {self.high} has no step")
         count = int((self.high - self.low) / self.step + 1e-9) + 1
         made = [self.low + n * self.step for n in range(count)]
         return tuple(int(n) if self.whole else round(n, 12) for n in made)
@@ -65,6 +65,42 @@ class SweepConfig(Rule):
     )
     seed: int = Field(1, ge=0, lt=2**31, description="Of random and tpe.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, given: Any) -> Any:
+        """Read ranges by themselves, so that what is wrong with one is said of a range alone."""
+        params = given.get("params") if isinstance(given, dict) else None
+        if not isinstance(params, dict):
+            return given
+        return {**given, "params": {name: _space(name, space) for name, space in params.items()}}
+
+    @model_validator(mode="after")
+    def _steps(self) -> Self:
+        for name, space in self.params.items():
+            if self.method == "grid" and isinstance(space, Range) and space.step is None:
+                raise ValueError(
+                    f"params.{name}: a grid needs a step for every range; give one, or method: tpe"
+                )
+        return self
+
+
+def _space(name: str, space: Any) -> Any:
+    """Return what is given for a parameter, a range where it has keys."""
+    if isinstance(space, dict):
+        try:
+            return Range.model_validate(space)
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            where = ".".join(["params", name, *map(str, detail["loc"])])
+            said = str(detail["msg"]).removeprefix("Value error, ")
+            raise ValueError(f"{where}: {said[0].lower()}{said[1:]}") from None
+    if not isinstance(space, (list, tuple, Range)):
+        # A validator's errors are of values: others would not be explained to the user.
+        raise ValueError(f"params.{name}: give a list of values, or a range with low and high")  # noqa: TRY004
+    if isinstance(space, (list, tuple)) and not space:
+        raise ValueError(f"params.{name}: the list of values is empty")
+    return space
+
 
 class TrainingConfig(Rule):
     """How one model is trained: on what, for what, and how its skill is judged."""
@@ -73,7 +109,7 @@ class TrainingConfig(Rule):
         description="The strategy of `strategies` whose entries it judges, or that follows it."
     )
     features: tuple[str, ...] = Field(
-        min_length=1, max_length=500, description="Texts such as rsi(14) or close / sma(20) - 1."
+        max_length=500, description="Texts such as rsi(14) or close / sma(20) - 1."
     )
     label: Literal["trade", "direction", "trend", "policy"] = Field(
         "trade",
@@ -109,13 +145,21 @@ class TrainingConfig(Rule):
     leaves: int = Field(15, ge=2, le=1_024, description="Leaves of a tree.")
     leaf_min: int = Field(50, ge=1, description="Fewest events in a leaf.")
     rate: float = Field(0.03, gt=0, le=1, description="Learning rate.")
-    seed: int = Field(1, ge=0, lt=2**31, description="Of all that is random in the training.")
+    seed: int = Field(
+        1,
+        ge=0,
+        lt=2**31,
+        description="Of a policy's search, and of the shuffles that tell what a feature is worth; "
+        "nothing about the trees is random.",
+    )
     expires_days: int = Field(
         180, ge=1, le=36_500, description="Days after the last data until the model expires."
     )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
+        if not self.features:
+            raise ValueError("features: give at least one, such as rsi(14) or close / sma(20) - 1")
         for text in self.features:
             try:
                 feature_of(text)

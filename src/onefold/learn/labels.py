@@ -9,7 +9,6 @@ mean in trading, and there is no second implementation that could differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,21 +16,10 @@ from numpy.typing import NDArray
 
 from onefold._compile import njit
 from onefold.domain.columns import Bars, Floats, Integers, Sides
-from onefold.domain.errors import ConfigError
-from onefold.domain.rules import AccountRules, FixedSize, Gates, Limits
-from onefold.domain.words import Mode, Side
-from onefold.fold.memory import Rows
-from onefold.fold.state import Out
-from onefold.sim.loop import Tape, loop_nb
-from onefold.sim.market import Market
+from onefold.domain.errors import ConfigError, DataError
+from onefold.domain.words import Side
 from onefold.sim.plan import Plan
-from onefold.sim.venue import event_buffer
-
-CASH = 1e12
-"""So much that no event is refused for want of money."""
-FIRST_BARS, MORE = 16, 4
-"""Bars that an event is first run for, and how many times more after each look."""
-SPARE, ROWS = 256, 4_096
+from onefold.sim.single import Single
 
 
 class Labels(NamedTuple):
@@ -61,7 +49,7 @@ def trades(plan: Plan, bars: Bars, events: Integers) -> Labels:
     """
     if len(plan.placements) != 1 or len(plan.instruments) != 1:
         raise ConfigError("labels are of one strategy in one instrument")
-    run = _Single(plan, bars)
+    run = Single(plan, bars)
     found = [(int(row), *outcome) for row in events if (outcome := run.outcome(int(row)))]
     row, end, side, gain = (np.array(c) for c in zip(*found, strict=True)) if found else ([],) * 4
     gains = np.asarray(gain, np.float64)
@@ -72,72 +60,6 @@ def trades(plan: Plan, bars: Bars, events: Integers) -> Labels:
         gains,
         (gains > 0).astype(np.int8),
     )
-
-
-class _Single:
-    """Runs one event at a time through fold and venue, each from an empty account."""
-
-    def __init__(self, plan: Plan, bars: Bars) -> None:
-        [placement] = plan.placements
-        rules = placement.rules.model_copy(
-            update={"sizing": FixedSize(lots=1), "gates": Gates(rearm=False)}
-        )
-        account = AccountRules(
-            cash=CASH, currency=plan.account.currency, costs=plan.account.costs,
-            limits=Limits(max_open_orders=8),
-        )  # fmt: skip
-        alone = replace(
-            plan, account=account, placements=(replace(placement, rules=rules, own_gates={}),)
-        )
-        self.tape: Tape = Market(alone.names.symbols, {alone.names.symbols[0]: bars}).tape(alone)
-        self._state, self._book = alone.state(Mode.BACKTEST), alone.book()
-        self._empty = self._state.snapshot(), [rows.copy() for rows in self._venue()]
-        self._out = Out(ROWS, trace=False)
-        self._events = event_buffer(self._book)
-        self._equity = np.empty(bars.rows)
-        self._ts = bars.ts
-        self._point = plan.instruments[0].point_value
-
-    def _venue(self) -> list[Rows]:
-        return [self._book.head, self._book.orders, self._book.listed, self._book.positions]
-
-    def outcome(self, start: int) -> tuple[int, int, float] | None:
-        """Return the bar at which an event's trade ended, its side, and its return."""
-        self._state.restore(self._empty[0])
-        for rows, empty in zip(self._venue(), self._empty[1], strict=True):
-            rows[:] = empty
-        self._out.clear()
-        roots = (self._state.root, self._book.root, self._out.root)
-        done, total, span = start, self.tape.events, FIRST_BARS
-        while done < total:
-            stop = min(total, done + span)
-            done = loop_nb(*roots, self.tape.root, self._events, self._equity, done, stop, SPARE)
-            ended = self._ended()
-            if ended is not None:
-                return ended
-            if done < stop or not (self._state.account["open_orders"][0] or self._is_open()):
-                return None
-            span *= MORE
-        return None
-
-    def _is_open(self) -> bool:
-        return bool(self._state.sleeves["qty"][0])
-
-    def _ended(self) -> tuple[int, int, float] | None:
-        """Return how the first round trip ended, None while it is open."""
-        fills = self._out.fills[: int(self._out.root["fills_used"][0])]
-        position, side, pnl, value = 0, 0, 0.0, 0.0
-        for fill in fills:
-            lots = int(fill["side"]) * int(fill["qty"])
-            side = side if position else int(fill["side"])
-            opens = position == 0 or (position > 0) == (lots > 0)
-            value += abs(lots) * abs(float(fill["price"])) * self._point if opens else 0.0
-            pnl -= lots * float(fill["price"]) * self._point + float(fill["fee"])
-            position += lots
-            if position == 0:
-                end = int(np.searchsorted(self._ts, int(fill["ts"]), side="right"))
-                return min(end, len(self._ts) - 1), side, pnl / value if value else 0.0
-        return None
 
 
 def entries(sides: Sides, unready: Integers, *, turns_only: bool = False) -> Integers:
@@ -167,17 +89,42 @@ def cusum(close: Floats, threshold: float) -> Integers:
     """Return the rows at which log returns, summed since the last such row, moved by a threshold.
 
     Lopez de Prado, Advances in Financial Machine Learning (2018), 2.5.2.1: the sum of rises is
-    never below zero, that of falls never above.
+    never below zero, that of falls never above. Raises `DataError` for prices without a logarithm.
     """
-    returns = np.r_[0.0, np.diff(np.log(close))]
+    returns = log_returns(close, "cusum")
     out = np.empty(len(close), np.int64)
     return out[: _cusum_nb(returns, threshold, out)]
 
 
+def log_returns(close: Floats, what: str) -> Floats:
+    """Return each bar's log return, 0 for the first; `DataError` says `what` needs it."""
+    wrong = np.flatnonzero(close <= 0.0)
+    if len(wrong):
+        raise DataError(
+            f"{what} is made of logarithms, and the close of bar {wrong[0] + 1} is "
+            f"{close[wrong[0]]:g}, which is not above zero: leave {what} out for such data"
+        )
+    returns: Floats = np.r_[0.0, np.diff(np.log(close))]
+    return returns
+
+
+def _return(close: Floats, events: Integers, ends: Integers) -> Floats:
+    """Return what prices changed by, as a share of their size: they may be below zero."""
+    gain: Floats = (close[ends] - close[events]) / np.abs(close[events])
+    return gain
+
+
+def _labelled(close: Floats, events: Integers, horizon: int) -> Integers:
+    """Return the events that have a whole horizon, and a price that a return can be a share of."""
+    whole = events[events + horizon < len(close)]
+    usable: Integers = whole[close[whole] != 0.0]
+    return usable
+
+
 def direction(close: Floats, events: Integers, horizon: int) -> Labels:
     """Return whether the close is higher after a fixed number of bars; the gain is its return."""
-    events = events[events + horizon < len(close)]
-    gain = close[events + horizon] / close[events] - 1.0
+    events = _labelled(close, events, horizon)
+    gain = _return(close, events, events + horizon)
     ones = np.ones(len(events), np.int64)
     return Labels(events, events + horizon, ones, gain, (gain > 0).astype(np.int8))
 
@@ -220,10 +167,10 @@ def trend(close: Floats, events: Integers, horizon: int, least: int = 3) -> Labe
     """
     if horizon < least:
         raise ConfigError(f"trend: the horizon must be at least {least} bars, got {horizon}")
-    events = events[events + horizon < len(close)]
+    events = _labelled(close, events, horizon)
     ends, t_values = np.empty(len(events), np.int64), np.empty(len(events))
     _trend_nb(close, events, least, horizon, ends, t_values)
-    gain = close[ends] / close[events] - 1.0
+    gain = _return(close, events, ends)
     ones = np.ones(len(events), np.int64)
     return Labels(events, ends, ones, gain, (t_values > 0).astype(np.int8))
 

@@ -25,7 +25,15 @@ def page(template: str, title: str, figures: Sequence[tuple[str, Figure]], **fac
     return _ENVIRONMENT.get_template(template).render(
         title=title,
         figures=[
-            (heading, figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot-{n}"))
+            (
+                heading,
+                figure.to_html(
+                    full_html=False,
+                    include_plotlyjs=False,
+                    div_id=f"plot-{n}",
+                    config={"displaylogo": False},
+                ),
+            )
             for n, (heading, figure) in enumerate(figures)
         ],
         plotly=get_plotlyjs(),

@@ -8,7 +8,7 @@ learnt on the first part of the data is judged on the rest, and nothing else of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,8 +20,7 @@ from onefold.domain.columns import Bars, Floats
 from onefold.domain.errors import DataError
 from onefold.learn.config import TrainingConfig
 from onefold.learn.evidence import is_skill
-from onefold.learn.sidecars import drafted, hash_of, proved, trials_of
-from onefold.learn.validation import probabilistic_sharpe, sharpe
+from onefold.learn.sidecars import Numbered, attempt_of, drafted, hash_of, proved, uncounted
 from onefold.signals.expression import feature_of
 from onefold.signals.feature import FeatureSet
 from onefold.signals.model import Model, Models, Sidecar
@@ -30,12 +29,15 @@ from onefold.sim.backtest import Run, run
 from onefold.sim.market import Market
 from onefold.sim.plan import Plan
 from onefold.views.equity import Daily, daily
+from onefold.views.statistics import p_value, probabilistic_sharpe, sharpe
 
 TRAINED_SHARE = 0.7
 """Share of the time that is learnt from; the rest judges."""
 NOISE, STEP = 0.3, 0.3
 MEMO = 64
 DAYS_MIN = 60
+TRADED_MIN = 30
+"""Unseen days with a gain or a loss from which a policy is judged: a lucky trade is no skill."""
 LIBRARIES = ("onnx", "onnxruntime", "numpy")
 OPSET, IR_VERSION = 17, 9
 
@@ -123,7 +125,7 @@ def learn(
     *,
     created_on: str,
     interval_ns: int = 0,
-    tried: Collection[str] = (),
+    numbered: Numbered = uncounted,
 ) -> Learnt:
     """Return a policy that was rewarded with the Sharpe ratio of its account.
 
@@ -140,9 +142,10 @@ def learn(
         config,
         target="nothing: a policy that was rewarded with the Sharpe ratio of its account",
         created_on=created_on,
-        span=(first, cut),
+        # What judged it has been looked at too: no result before the end of the data is unseen.
+        span=(first, last),
         interval_ns=interval_ns,
-        data_hash=hash_of(seen),
+        data_hash=hash_of(bars),
         libraries=LIBRARIES,
     )
     gym = _Gym(plan_with, draft, seen)
@@ -151,7 +154,8 @@ def learn(
     known, tested = gym.made(predict), _Gym(plan_with, draft, unseen).made(predict)
     if len(tested.returns) < DAYS_MIN:
         raise DataError(f"{len(tested.returns)} unseen days are too few to judge a policy by")
-    metrics = _metrics(known, tested, trials_of(artifact, tried))
+    attempt = attempt_of(artifact, config, hash_of(unseen), tested.returns)
+    metrics = _metrics(known, tested, numbered(attempt))
     shown = _rows(seen, config)
     sidecar = proved(draft, artifact, predict, shown, by_row=True, metrics=metrics)
     return Learnt(sidecar, artifact, known, tested, tuple(bars))
@@ -232,14 +236,20 @@ def _evolved(network: Network, gym: _Gym, config: TrainingConfig) -> Floats:
 
 
 def _metrics(seen: Daily, unseen: Daily, trials: int) -> dict[str, float | None]:
+    """Return what both parts are worth; None for one in which it never traded.
+
+    The p-value is None, so no skill is shown, where too few unseen days had a gain or a loss.
+    """
     known, tested = np.nan_to_num(seen.returns), np.nan_to_num(unseen.returns)
-    probable = probabilistic_sharpe(tested)
+    has_traded = bool(tested.any())
+    probable = probabilistic_sharpe(tested) if has_traded else None
     return {
-        "sharpe_seen": sharpe(known) * seen.per_year**0.5,
-        "sharpe_unseen": sharpe(tested) * unseen.per_year**0.5,
+        "sharpe_seen": sharpe(known) * seen.per_year**0.5 if known.any() else None,
+        "sharpe_unseen": sharpe(tested) * unseen.per_year**0.5 if has_traded else None,
         "probabilistic_sharpe": probable,
-        "p_value": 1.0 - probable,
+        "p_value": p_value(tested) if np.count_nonzero(tested) >= TRADED_MIN else None,
         "trials": float(trials),
         "days_seen": float(len(known)),
         "days_unseen": float(len(tested)),
+        "days_traded": float(np.count_nonzero(tested)),
     }

@@ -60,7 +60,7 @@ def sample(plan: Plan, bars: Mapping[str, Bars], config: TrainingConfig) -> Samp
     """
     features = [feature_of(text) for text in config.features]
     symbols = plan.placements[0].symbols
-    shown = {symbol: until(bars[symbol], config) for symbol in symbols}
+    shown = {symbol: until(symbol, bars[symbol], config) for symbol in symbols}
     parts = [_part(plan, symbol, shown[symbol], features, config) for symbol in symbols]
     matrix = np.concatenate([part[0] for part in parts])
     made = labelled.joined([part[1] for part in parts])
@@ -81,8 +81,19 @@ def sample(plan: Plan, bars: Mapping[str, Bars], config: TrainingConfig) -> Samp
         interval_ns=interval_of(plan),
         data_hash=hash_of(shown),
     )
-    _check(found, config)
+    _check(found, config, _unknown(features, shown))
     return found
+
+
+def _unknown(features: list[Feature], shown: Mapping[str, Bars]) -> str:
+    """Return the feature that takes longest to be known, where that costs most of the bars."""
+    longest = max(features, key=lambda one: one.warm_up)
+    rows = max(columns.rows for columns in shown.values())
+    if longest.warm_up < rows / 2:
+        return ""
+    return (
+        f"; of {rows:,} bars {longest.name} is unknown at the first {longest.warm_up:,} (warm-up)"
+    )
 
 
 def interval_of(plan: Plan) -> int:
@@ -93,12 +104,19 @@ def interval_of(plan: Plan) -> int:
     return found.pop() if len(found) == 1 else 0
 
 
-def until(bars: Bars, config: TrainingConfig) -> Bars:
-    """Return the bars that a training may use."""
+def until(symbol: str, bars: Bars, config: TrainingConfig) -> Bars:
+    """Return the bars that a training may use. Raises `DataError` where there are none."""
     if config.until is None:
         return bars
     limit = np.datetime64(config.until, "ns").astype(np.int64)
-    return bars.slice(0, int(np.searchsorted(bars.ts, limit, side="right")))
+    shown = bars.slice(0, int(np.searchsorted(bars.ts, limit, side="right")))
+    if not shown.rows:
+        first, last = (np.datetime64(int(bars.ts[i]), "ns").astype("M8[D]") for i in (0, -1))
+        raise DataError(
+            f"until {config.until}: before that day there are no bars of {symbol}, which has "
+            f"{first} to {last}"
+        )
+    return shown
 
 
 def _part(
@@ -113,12 +131,22 @@ def _part(
         placements=(replace(plan.placements[0], symbols=(symbol,)),),
         rate_pairs={},
     )
+    try:
+        return _labelled(alone, bars, features, config)
+    except DataError as error:
+        raise DataError(f"{symbol}: {error}") from None
+
+
+def _labelled(
+    plan: Plan, bars: Bars, features: list[Feature], config: TrainingConfig
+) -> tuple[Floats, Labels, Integers, Integers, Floats]:
+    """Return the same of the only instrument of a plan."""
     columns = FeatureSet(features).batch(bars)
     matrix = np.column_stack([columns[feature.name] for feature in features])
-    events = _events(alone, bars, config)
+    events = _events(plan, bars, config)
     events = events[np.isfinite(matrix[events]).all(axis=1)]
     if config.label == "trade":
-        made = labelled.trades(alone, bars, events)
+        made = labelled.trades(plan, bars, events)
     elif config.label == "direction":
         made = labelled.direction(bars.close, events, config.horizon)
     else:
@@ -149,12 +177,12 @@ def _unique(spans: Spans) -> Floats:
     return uniqueness(pooled, len(times))
 
 
-def _check(found: Sample, config: TrainingConfig) -> None:
+def _check(found: Sample, config: TrainingConfig, unknown: str) -> None:
     least = EVENTS_PER_FOLD * config.folds
     if found.rows < least:
         raise DataError(
             f"{found.rows} events are too few to learn from: {least} are needed for "
-            f"{config.folds} folds; take more data, or fewer folds"
+            f"{config.folds} folds; take more data, or fewer folds{unknown}"
         )
     share = float(np.mean(found.won))
     if share in (0.0, 1.0):

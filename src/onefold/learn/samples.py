@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyp
 from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
 
 from onefold.domain.columns import Floats
+from onefold.learn.sidecars import serialised
 from onefold.signals.blend import Blend
 from onefold.signals.expression import feature_of
 from onefold.signals.model import Golden, Sidecar, schema_hash
@@ -65,7 +66,7 @@ def artifact_of(kind: str) -> bytes:
             (6, 6), solver="lbfgs", alpha=0.1, max_iter=3_000, random_state=1
         ).fit(rows(), _classes())
         exported = to_onnx(layers, rows()[:1].astype(np.float32), options={"zipmap": False})
-        return bytes(exported.SerializeToString())
+        return serialised(exported)
     if kind in BY_ROW:
         fitted = LogisticRegression().fit(rows(), _classes())
         if kind == "skops":
@@ -87,7 +88,7 @@ def _trees(kind: str) -> bytes:
         return model.booster_.model_to_string().encode()
     shape = [("features", FloatTensorType([None, len(FEATURES)]))]
     exported = convert_lightgbm(model, "sample", shape, zipmap=False)
-    return bytes(exported.SerializeToString(deterministic=True))
+    return serialised(exported)
 
 
 def sidecar_of(

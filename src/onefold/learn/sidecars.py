@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -50,12 +50,21 @@ def drafted(
         trained_from=span[0],
         trained_to=span[1],
         interval_ns=interval_ns,
+        events=_events(config),
+        cusum=config.cusum or 0.0,
         data_hash=data_hash,
         target=target,
         expires_on=str(last_day + np.timedelta64(config.expires_days, "D")),
         by_row=False,
         libraries={library: version(library) for library in libraries},
     )
+
+
+def _events(config: TrainingConfig) -> str:
+    """Return which bars a model learns from, in the sidecar's word."""
+    if config.label != "trade":
+        return "bars"
+    return "turns" if config.turns_only else "entries"
 
 
 def hash_of(bars: Mapping[str, Bars]) -> str:
@@ -68,9 +77,38 @@ def hash_of(bars: Mapping[str, Bars]) -> str:
     return digest.hexdigest()[:16]
 
 
-def trials_of(artifact: bytes, tried: Collection[str]) -> int:
-    """Return how many different models were tried, with this one; `tried` are their hashes."""
-    return len({*tried, hashlib.sha256(artifact).hexdigest()})
+def serialised(made: Any) -> bytes:
+    """Return an ONNX model as bytes, the same in every process.
+
+    Converters gather the sets of operators in a set, whose order is another in every process.
+    """
+    opsets = sorted(made.opset_import, key=lambda one: str(one.domain))
+    del made.opset_import[:]
+    made.opset_import.extend(opsets)
+    return bytes(made.SerializeToString(deterministic=True))
+
+
+Numbered = Callable[[str], int]
+"""Says which attempt under a model's name something is, from 1; see `attempt_of`."""
+
+
+def uncounted(_: str) -> int:
+    """Return that an attempt is the first, where nobody counts."""
+    return 1
+
+
+def attempt_of(artifact: bytes, config: TrainingConfig, data_hash: str, *judged: Floats) -> str:
+    """Return what tells attempts to make a model apart: all that its verdict follows from.
+
+    That is more than the model: other folds, another embargo or other costs judge the same one
+    anew. `judged` are the numbers that it is judged by. When it expires does not matter.
+    """
+    digest = hashlib.sha256(artifact)
+    digest.update(config.model_dump_json(exclude={"expires_days"}).encode() + b"\0")
+    digest.update(data_hash.encode())
+    for numbers in judged:
+        digest.update(np.ascontiguousarray(numbers).tobytes())
+    return digest.hexdigest()[:32]
 
 
 def proved(

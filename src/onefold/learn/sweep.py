@@ -19,14 +19,21 @@ from numpy.typing import NDArray
 
 from onefold.domain.errors import ConfigError, MissingExtra
 from onefold.learn.config import Range, SweepConfig
-from onefold.learn.validation import deflated_sharpe, overfitting, sharpe
+from onefold.learn.validation import expected_best, overfitting
 from onefold.sim.backtest import Run
 from onefold.views.equity import daily, drawdowns
+from onefold.views.statistics import p_value, sharpe
 
 Params = Mapping[str, Any]
 GRID_MAX = 1_000_000
+MEASURES = ("sharpe", "total_return", "calmar", "max_drawdown", "fills")
+"""What is measured of every trial that ran."""
+DEFLATED_LEAST, OVERFIT_MOST = 0.975, 0.25
+"""What a winner needs to be called more than luck: the level of `evidence`, and few reversals."""
 OVERFIT_TRIALS_MAX = 2_000
 """Trials whose returns are held for the probability of overfitting; of more, evenly some."""
+TRADED_MIN = 30
+"""Days with a gain or a loss from which a winner is judged: one lucky trade is no skill."""
 
 
 class Outcome(NamedTuple):
@@ -38,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 def measured(run: Run, cash: float) -> Outcome:
-    """Return the measures of a trial's run; ratios are yearly."""
+    """Return the measures of a trial's run; ratios are yearly, None where it never traded."""
     curve = daily(run.ts, run.equity, cash)
     returns = np.nan_to_num(curve.returns)
     total = float(run.equity[-1] / cash - 1.0) if len(run.equity) else 0.0
@@ -47,7 +54,8 @@ def measured(run: Run, cash: float) -> Outcome:
     yearly = (1.0 + total) ** (1.0 / years) - 1.0 if years > 0 and total > -1.0 else -1.0
     return Outcome(
         {
-            "sharpe": sharpe(returns) * curve.per_year**0.5,
+            # What never traded has no ratio, or it would win where all others lost.
+            "sharpe": sharpe(returns) * curve.per_year**0.5 if len(run.fills) else None,
             "total_return": total,
             "calmar": yearly / deepest if deepest > 0 else None,
             "max_drawdown": -deepest,
@@ -172,6 +180,39 @@ class Judged:
     overfit: float | None
     trials: int
     refused: int
+    traded: int = TRADED_MIN
+    """Days on which the winner gained or lost."""
+
+    @property
+    def has_skill(self) -> bool:
+        """Return whether both numbers speak for the winner; without the second none is shown."""
+        is_rare = self.overfit is not None and self.overfit <= OVERFIT_MOST
+        return self.luck >= DEFLATED_LEAST and is_rare
+
+    @property
+    def verdict(self) -> str:
+        """Return in words what the winner is worth."""
+        if self.has_skill:
+            return f"more than luck: without skill the best of {self.trials:,} is rarely so good"
+        reasons = []
+        if self.traded < TRADED_MIN:
+            reasons.append(
+                f"only {self.traded} of its days had a gain or a loss, where {TRADED_MIN} are "
+                "asked for"
+            )
+        elif self.luck < DEFLATED_LEAST:
+            reasons.append(
+                f"above the best of {self.trials:,} trials without skill with "
+                f"{100 * self.luck:.1f} % only, where {100 * DEFLATED_LEAST:.1f} % are asked for"
+            )
+        if self.overfit is None:
+            reasons.append("there are too few days to tell overfitting")
+        elif self.overfit > OVERFIT_MOST:
+            reasons.append(
+                f"in {100 * self.overfit:.0f} % of splits what was best in one half of the time "
+                "was below the median in the other"
+            )
+        return f"take it for luck: {', and '.join(reasons)}"
 
 
 def judged(config: SweepConfig, outcomes: Mapping[int, Outcome]) -> Judged:
@@ -184,12 +225,25 @@ def judged(config: SweepConfig, outcomes: Mapping[int, Outcome]) -> Judged:
     }
     if not known:
         reasons = sorted({one.refused for one in outcomes.values() if one.refused})
-        raise ConfigError(f"no trial has a {config.objective}: {'; '.join(reasons[:3]) or 'none'}")
+        if run:
+            raise ConfigError(f"none of {len(run):,} trials traded: there is nothing to compare")
+        raise ConfigError("; ".join(reasons[:3]))
     winner = max(known, key=lambda n: (known[n], -n))
     ratios = [sharpe(one.returns.astype(float)) for one in run.values()]
     spread = float(np.std(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-    luck = deflated_sharpe(run[winner].returns.astype(float), len(run), spread)
-    return Judged(winner, luck, _overfit(run), len(run), len(outcomes) - len(run))
+    returns = run[winner].returns.astype(float)
+    traded = int(np.count_nonzero(returns))
+    luck = _deflated(returns, expected_best(len(run), spread)) if traded >= TRADED_MIN else 0.0
+    return Judged(winner, luck, _overfit(run), len(run), len(outcomes) - len(run), traded)
+
+
+def _deflated(returns: NDArray[np.float64], best: float) -> float:
+    """Return the deflated Sharpe ratio, or what Student's t says where that is less.
+
+    As in `p_value`, a loss as large as the largest gain counts as if it had been seen.
+    """
+    p = p_value(returns, best)
+    return 0.0 if p is None else 1.0 - p
 
 
 def _overfit(run: Mapping[int, Outcome]) -> float | None:

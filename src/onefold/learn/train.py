@@ -7,7 +7,7 @@ scored through the very runtime that will trade it, and its golden rows are take
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from onefold.domain.errors import ModelError
 from onefold.learn.config import TrainingConfig
 from onefold.learn.evidence import Evidence, evidence
 from onefold.learn.sample import Sample
-from onefold.learn.sidecars import drafted, proved, trials_of
+from onefold.learn.sidecars import Numbered, attempt_of, drafted, proved, serialised, uncounted
 from onefold.learn.validation import PurgedKFold, auc
 from onefold.signals.model import Calibration, Sidecar
 from onefold.signals.runtimes import predictor
@@ -67,13 +67,13 @@ def train(
     *,
     target: str,
     created_on: str,
-    tried: Collection[str] = (),
+    numbered: Numbered = uncounted,
 ) -> Trained:
     """Return a trained model; `created_on` is a date, `target` says what it predicts.
 
-    `tried` are the hashes of the models that were trained under this name before: the more there
-    were, the more luck the best of them may have had. Raises `ModelError` where the exported model
-    is not the trained one.
+    `numbered` says which attempt under this name it is, before anybody knows what comes of it: the
+    more there were, the more luck the best of them may have had. Raises `ModelError` where the
+    exported model is not the trained one, `DataError` where there is too little to judge it by.
     """
     booster = fit_booster(found.features, found.won, found.weights, config)
     artifact = exported(booster, name, found.features.shape[1])
@@ -82,7 +82,8 @@ def train(
     farthest = float(np.abs(raw - booster.predict(_narrow(found.features))).max())
     if farthest > TOLERANCE:
         raise ModelError(f"the exported model differs from the trained one by {farthest:.2g}")
-    shown = evidence(found, config, _fitting(config), trials_of(artifact, tried))
+    attempt = attempt_of(artifact, config, found.data_hash, found.gains)
+    shown = evidence(found, config, _fitting(config), numbered(attempt))
     draft = drafted(
         name,
         config,
@@ -93,13 +94,14 @@ def train(
         data_hash=found.data_hash,
         libraries=LIBRARIES,
     )
+    metrics = {**shown.metrics, **brier(shown.scores, found, config.folds)}
     sidecar = proved(
         draft,
         artifact,
         predict,
         found.features,
         calibration=calibrated(shown.scores, found),
-        metrics={k: v if v is None or math.isfinite(v) else None for k, v in shown.metrics.items()},
+        metrics={k: v if v is None or math.isfinite(v) else None for k, v in metrics.items()},
     )
     return Trained(sidecar, artifact, shown, _importance(found, config, booster), found)
 
@@ -117,7 +119,26 @@ def fit_booster(features: Floats, won: Any, weights: Floats, config: TrainingCon
         "min_data_in_leaf": min(config.leaf_min, max(1, len(won) // 4)), "seed": config.seed,
         "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1,
     }  # fmt: skip
-    return lightgbm.train(settings, data, config.trees)
+    return narrowed(lightgbm.train(settings, data, config.trees))
+
+
+def narrowed(booster: Any) -> Any:
+    """Return the same trees with thresholds of the digits that features have.
+
+    A threshold lies between two values of a feature, which may be neighbours among numbers of 32
+    bits: rounded to the nearest it could become the larger of them, and send that the other way.
+    Rounded down it splits the same values, since x <= t for such an x where x <= that below t.
+    """
+    lines = booster.model_to_string().split("\n")
+    for n, line in enumerate(lines):
+        if line.startswith("threshold="):
+            told = np.array(line.removeprefix("threshold=").split(), np.float64)
+            near = told.astype(np.float32)
+            down = np.where(near > told, np.nextafter(near, np.float32(-np.inf)), near)
+            lines[n] = "threshold=" + " ".join(map(repr, down.astype(np.float64).tolist()))
+    # Sizes of the trees are of the text before; without them the text is read as it is.
+    kept = [line for line in lines if not line.startswith("tree_sizes=")]
+    return lightgbm.Booster(model_str="\n".join(kept))
 
 
 def _fitting(config: TrainingConfig) -> Callable[[Floats, Any, Floats], Callable[[Floats], Floats]]:
@@ -132,8 +153,7 @@ def exported(booster: Any, name: str, columns: int) -> bytes:
     """Return trees as ONNX."""
     shape = [("features", FloatTensorType([None, columns]))]
     # A name is given, since the converter would make one up at random.
-    exported = convert_lightgbm(booster, name, shape, zipmap=False)
-    return bytes(exported.SerializeToString(deterministic=True))
+    return serialised(convert_lightgbm(booster, name, shape, zipmap=False))
 
 
 def calibrated(scores: Floats, found: Sample) -> Calibration:
@@ -154,6 +174,27 @@ def calibrated(scores: Floats, found: Sample) -> Calibration:
     y = np.clip(isotonic_regression(share, sample_weight=sizes), 0.0, 1.0)
     apart = np.r_[True, np.diff(x) > 0]
     return Calibration(x[apart].tolist(), y[apart].tolist())
+
+
+def brier(scores: Floats, found: Sample, folds: int) -> dict[str, float | None]:
+    """Return the Brier score of calibrated scores, and that of always saying the share that won.
+
+    Each fold in time is calibrated by the others. Brier, Monthly Weather Review 78 (1950).
+    """
+    said = np.full(found.rows, np.nan)
+    for part in np.array_split(np.arange(found.rows), folds):
+        others = scores.copy()
+        others[part] = np.nan
+        if np.isfinite(others).any():
+            points = calibrated(others, found)
+            said[part] = np.interp(scores[part], points.x, points.y)
+    known = np.isfinite(said)
+    if not known.any():
+        return {"brier": None, "brier_base": None}
+    won, unique = found.won[known].astype(np.float64), found.unique[known]
+    base = float(np.average(won, weights=unique))
+    error = float(np.average((said[known] - won) ** 2, weights=unique))
+    return {"brier": error, "brier_base": base * (1.0 - base)}
 
 
 def _importance(found: Sample, config: TrainingConfig, booster: Any) -> Importance:

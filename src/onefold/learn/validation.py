@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from math import comb, exp, sqrt
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +17,11 @@ from numpy.typing import NDArray
 
 from onefold.domain.columns import Floats, Integers
 from onefold.domain.errors import ConfigError
+from onefold.views.statistics import NORMAL, probabilistic_sharpe, sharpe
 
 Split = tuple[Integers, Integers]
 """Numbers of the training events, and of the test events."""
 EULER_GAMMA = 0.5772156649015329
-NORMAL = NormalDist()
 
 
 class Spans(NamedTuple):
@@ -142,37 +141,37 @@ def auc(scores: Floats, won: NDArray[Any], weights: Floats | None = None) -> flo
     return float((good * (below + 0.5 * bad)).sum() / total)
 
 
-def auc_p_value(area: float, won: float, lost: float) -> float:
-    """Return how likely such an area is without any skill, one-sided.
+def auc_variance(won: float, lost: float) -> float:
+    """Return the variance of the area without any skill, where its mean is 1/2.
 
     `won` and `lost` are numbers of independent events; for labels that overlap, their summed
-    uniqueness. Mann and Whitney, Annals of Mathematical Statistics 18 (1947): without skill the
-    area has mean 1/2 and variance (won + lost + 1) / (12 won lost).
+    uniqueness. Mann and Whitney, Annals of Mathematical Statistics 18 (1947).
     """
-    if not (won > 0 and lost > 0 and area == area):  # noqa: PLR0124 - NaN
+    return (won + lost + 1.0) / (12.0 * won * lost)
+
+
+def pooled_auc(parts: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Return the mean area of several folds, and its standard error without any skill.
+
+    `parts` has each fold's area and its independent winners and losers; both are NaN where no fold
+    has some of each. Scores of different models are compared only inside a fold: where a fold won
+    more, the model of the others has learnt that less is won, so that the area over all folds at
+    once is below 1/2 without any skill. Each area weighs the inverse of its variance: van Elteren,
+    Bulletin of the International Statistical Institute 37 (1960).
+    """
+    known = [(area, auc_variance(won, lost)) for area, won, lost in parts if won > 0 and lost > 0]
+    if not known:
+        return float("nan"), float("nan")
+    areas, variances = np.array(known).T
+    total = float((1.0 / variances).sum())
+    return float((areas / variances).sum() / total), 1.0 / sqrt(total)
+
+
+def auc_p_value(area: float, error: float) -> float:
+    """Return how likely such an area is without any skill, one-sided; 1 where there is none."""
+    if not (error > 0.0 and area == area):  # noqa: PLR0124 - NaN
         return 1.0
-    return 1.0 - NORMAL.cdf((area - 0.5) / sqrt((won + lost + 1.0) / (12.0 * won * lost)))
-
-
-def sharpe(returns: Floats) -> float:
-    """Return the Sharpe ratio of returns for each of them, not annualised; 0 without spread."""
-    spread = returns.std(ddof=1) if len(returns) > 1 else 0.0
-    return float(returns.mean() / spread) if spread > 0 else 0.0
-
-
-def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
-    """Return the probability that the true Sharpe ratio is above a benchmark; both for each return.
-
-    Bailey and Lopez de Prado, The Sharpe ratio efficient frontier, Journal of Risk 15 (2012).
-    """
-    n = len(returns)
-    if n < 3 or returns.std() == 0.0:
-        return 0.0
-    ratio = sharpe(returns)
-    z = (returns - returns.mean()) / returns.std()
-    skew, kurtosis = float((z**3).mean()), float((z**4).mean())
-    error = sqrt(max(1e-12, 1.0 - skew * ratio + (kurtosis - 1.0) / 4.0 * ratio**2))
-    return NORMAL.cdf((ratio - benchmark) * sqrt(n - 1.0) / error)
+    return 1.0 - NORMAL.cdf((area - 0.5) / error)
 
 
 def expected_best(trials: int, spread: float) -> float:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from onefold.domain.columns import Floats, Integers
-from onefold.learn.labels import Labels
+from onefold.learn.labels import Labels, log_returns
+from onefold.views import overlap
 
 
 def concurrency(labels: Labels, rows: int) -> Integers:
@@ -16,30 +17,22 @@ def concurrency(labels: Labels, rows: int) -> Integers:
 
     A label is made in the bars after its event, up to the one that ends it.
     """
-    change = np.zeros(rows + 1, np.int64)
-    np.add.at(change, labels.row + 1, 1)
-    np.add.at(change, labels.end + 1, -1)
-    return np.cumsum(change)[:rows]
+    return overlap.concurrency(labels.row, labels.end, rows)
 
 
 def uniqueness(labels: Labels, rows: int) -> Floats:
     """Return each label's mean of 1 / concurrency over its bars, 1 where it is alone (4.4)."""
-    count = concurrency(labels, rows)
-    shares = np.divide(1.0, count, out=np.zeros(rows), where=count > 0)
-    total = np.r_[0.0, np.cumsum(shares)]
-    bars = labels.end - labels.row
-    summed = total[labels.end + 1] - total[labels.row + 1]
-    unique: Floats = np.divide(summed, bars, out=np.ones(len(bars)), where=bars > 0)
-    return unique
+    return overlap.uniqueness(labels.row, labels.end, rows)
 
 
 def attribution(labels: Labels, close: Floats) -> Floats:
     """Return each label's share of the returns in its bars, in size, of mean 1 (4.10).
 
-    Every bar's log return is divided by the number of labels that it helps to make.
+    Every bar's log return is divided by the number of labels that it helps to make. Raises
+    `DataError` for prices without a logarithm.
     """
     count = concurrency(labels, len(close))
-    returns = np.r_[0.0, np.diff(np.log(close))]
+    returns = log_returns(close, "weights: attribution")
     shares = np.divide(returns, count, out=np.zeros(len(close)), where=count > 0)
     total = np.r_[0.0, np.cumsum(shares)]
     weights = np.abs(total[labels.end + 1] - total[labels.row + 1])

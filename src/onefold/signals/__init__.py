@@ -16,6 +16,7 @@ from onefold.signals.feature import (
 )
 from onefold.signals.gate import Gate
 from onefold.signals.indicators import ta
+from onefold.signals.learned import Filtered
 from onefold.signals.model import Model, Models
 from onefold.signals.ours import (
     fracdiff,
@@ -62,6 +63,7 @@ __all__ = [
     "FeatureSet",
     "FeatureSetStream",
     "FeatureStream",
+    "Filtered",
     "Finding",
     "Gate",
     "Held",

@@ -32,12 +32,17 @@ class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     intercept: float = 0.0
 
 
+def blend_of(sidecar: Sidecar, artifact: bytes) -> Blend:
+    """Return what an artifact of the runtime `ensemble` says. Raises `ModelError`."""
+    try:
+        return msgspec.json.decode(artifact, type=Blend)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise ModelError(f"model {sidecar.identity}: this is no ensemble: {error}") from None
+
+
 def blended(sidecar: Sidecar, artifact: bytes, models: Models) -> Model:
     """Return a blend with those of its members that fit. Raises `ModelError`."""
-    try:
-        blend = msgspec.json.decode(artifact, type=Blend)
-    except msgspec.DecodeError as error:
-        raise ModelError(f"model {sidecar.identity}: this is no ensemble: {error}") from None
+    blend = blend_of(sidecar, artifact)
     if blend.weights and len(blend.weights) != len(blend.members):
         raise ModelError(f"model {sidecar.identity}: {len(blend.members)} members need weights")
     if blend.method in {"weighted", "stacked"} and not blend.weights:
@@ -53,9 +58,11 @@ def blended(sidecar: Sidecar, artifact: bytes, models: Models) -> Model:
             skipped[member.identity] = _other_features(member.sidecar, sidecar)
     if not fitting:
         raise ModelError(f"model {sidecar.identity}: none of its members has its features")
+    if blend.method != "stacked" and not sum(weights) > 0.0:
+        raise ModelError(f"model {sidecar.identity}: the weights of its members make nothing")
     if skipped and blend.method == "stacked":
         raise ModelError(f"model {sidecar.identity}: what it has learnt needs all its members")
-    return Model(sidecar, _predict(blend, fitting, weights), skipped)
+    return Model(sidecar, _predict(blend, fitting, weights), skipped, members=fitting)
 
 
 def _other_features(member: Sidecar, blend: Sidecar) -> str:

@@ -54,7 +54,7 @@ def feature_of(text: str) -> Feature:
         ) from None
     try:
         return _feature(_value(tree.body))
-    except (ConfigError, TypeError, ValueError, ZeroDivisionError, RecursionError) as error:
+    except (ConfigError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         raise ConfigError(f"feature {text!r}: {error}") from None
 
 

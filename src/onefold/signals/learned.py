@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from onefold.domain.columns import Signals
 from onefold.domain.errors import ModelError
 from onefold.signals.feature import Feature
-from onefold.signals.model import Model, Models
+from onefold.signals.model import Aim, Model, Models, ModelScore
 from onefold.signals.signal import FLAT, HOLD, LONG, SHORT, Columns, choose
 from onefold.signals.strategies import (
     Breakout,
@@ -60,7 +60,7 @@ class Filtered(WithModel):
     """A rule whose entries have the model's probability as their confidence.
 
     Where the score is unknown nothing is entered, and what the rule wants to leave is left all the
-    same.
+    same. A rule of one's own is filtered by a class of both: `class Mine(Filtered, MyRule)`.
     """
 
     @property
@@ -98,6 +98,43 @@ class MlIbs(Filtered, IbsA):
     """Internal bar strength whose entries a model judges."""
 
     kind: ClassVar[str] = "ml_ibs"
+
+
+def rule_of(cls: type[Strategy]) -> type[Strategy] | None:
+    """Return the class of the rule that a filtered strategy has, None where it is no filter."""
+    if not issubclass(cls, Filtered):
+        return None
+    rules = (one for one in cls.__mro__ if issubclass(one, Strategy))
+    return next((one for one in rules if not issubclass(one, WithModel)), None)
+
+
+def misused(strategy: Strategy) -> str:
+    """Return why a model must not decide for a strategy, empty where nothing speaks against it.
+
+    The probability that a trade of one rule pays says nothing of another rule's trades, and is none
+    that a price rises. A model that does not say what it predicts is let through.
+    """
+    for part in (strategy, *getattr(strategy, "members", ())):
+        if part is not strategy and (why := misused(part)):
+            return why
+        if isinstance(part, WithModel) and SCORE in part.features:
+            score = part.features[SCORE]
+            models = score.model.parts() if isinstance(score, ModelScore) else ()
+            for model in models:
+                aim = model.sidecar.aim
+                if aim is not None and not model.is_silent and not _serves(aim, part):
+                    return f"model {model.identity} predicts {aim.words}: not what {part.kind} asks"
+    return ""
+
+
+def _serves(aim: Aim, strategy: WithModel) -> bool:
+    """Return whether what a model predicts is what a strategy asks."""
+    if isinstance(strategy, MlDirection):
+        return aim.label in {"direction", "trend", "policy"}
+    rule = rule_of(type(strategy))
+    if rule is None:
+        return True
+    return aim.label == "trade" and aim.rule in {"", rule.kind}
 
 
 RULES: Mapping[str, str] = {

@@ -3,13 +3,13 @@
 Two measures, both against the quantiles that the sidecar keeps. The population stability index
 sums (a - e) ln(a / e) over bins of equal share e in training; by custom below 0.1 nothing has
 changed, and above 0.25 much has (Siddiqi, Credit Risk Scorecards, 2006). The statistic of
-Kolmogorov and Smirnov is the largest distance between both distributions.
+Kolmogorov and Smirnov is the largest distance between both distributions. Neither is given a
+p-value: bars that follow each other say much the same, so that nobody knows how many there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -17,26 +17,28 @@ import numpy as np
 from onefold.domain.columns import Floats
 
 BINS = 10
-STABLE, CHANGED = 0.1, 0.25
-LEAST = 50
-"""Values without which nothing can be said."""
+PSI_STABLE, PSI_CHANGED = 0.1, 0.25
+KS_STABLE, KS_CHANGED = 0.1, 0.2
+LEAST = 200
+"""Values without which nothing can be said: of fewer, chance alone lets the index reach 0.1."""
 
 
 class Drift(NamedTuple):
-    """How far one column has moved: both measures, and how likely such a distance is by chance."""
+    """How far one column has moved, by both measures."""
 
     name: str
     values: int
     psi: float
     ks: float
-    p_value: float
 
     @property
     def verdict(self) -> str:
-        """Return in a word what the index says."""
+        """Return in a word what the worse of both says: stable, moved, changed, or too few."""
         if self.values < LEAST:
             return "too few"
-        return "stable" if self.psi < STABLE else "moved" if self.psi < CHANGED else "changed"
+        if self.psi < PSI_STABLE and self.ks < KS_STABLE:
+            return "stable"
+        return "moved" if self.psi < PSI_CHANGED and self.ks < KS_CHANGED else "changed"
 
 
 def drift(name: str, quantiles: Sequence[float], values: Floats) -> Drift:
@@ -44,19 +46,23 @@ def drift(name: str, quantiles: Sequence[float], values: Floats) -> Drift:
     known = values[np.isfinite(values)]
     edges = np.asarray(quantiles, np.float64)
     if not len(known) or len(edges) < 2:
-        return Drift(name, len(known), 0.0, 0.0, 1.0)
-    distance = _ks(edges, known)
-    return Drift(name, len(known), _psi(edges, known), distance, _p_value(distance, len(known)))
+        return Drift(name, len(known), 0.0, 0.0)
+    return Drift(name, len(known), _psi(edges, known), _ks(edges, known))
 
 
 def _psi(edges: Floats, values: Floats) -> float:
-    shares = np.linspace(0.0, 1.0, len(edges))
+    shares, ordered = np.linspace(0.0, 1.0, len(edges)), np.sort(values)
     cuts = np.unique(np.interp(np.linspace(0, 1, BINS + 1)[1:-1], shares, edges))
     # Where values repeat, bins are not of equal share: what training put into each is looked up.
-    below = np.interp(cuts, *_ascending(edges, shares))
-    expected = np.diff(np.r_[0.0, below, 1.0])
-    actual = np.bincount(np.searchsorted(cuts, values, side="left"), minlength=len(cuts) + 1)
-    share = np.maximum(actual / len(values), 0.5 / len(values))
+    known = np.interp(cuts, *_ascending(edges, shares))
+    up_to = np.searchsorted(ordered, cuts, side="right") / len(values)
+    repeats = up_to * len(values) - np.searchsorted(ordered, cuts, side="left") > 1
+    # Of a value that repeats, training's share up to it lies anywhere before the next quantile:
+    # what cannot be told apart from no change is none.
+    unsure = np.clip(up_to, known, np.minimum(1.0, known + 1.0 / (len(edges) - 1)))
+    expected = np.diff(np.r_[0.0, np.where(repeats, unsure, known), 1.0])
+    actual = np.diff(np.r_[0.0, up_to, 1.0])
+    share = np.maximum(actual, 0.5 / len(values))
     floor = np.maximum(expected, 0.5 / len(values))
     return float(((share - floor) * np.log(share / floor)).sum())
 
@@ -68,19 +74,14 @@ def _ascending(edges: Floats, shares: Floats) -> tuple[Floats, Floats]:
 
 
 def _ks(edges: Floats, values: Floats) -> float:
-    ordered = np.sort(values)
-    steps = np.linspace(0.0, 1.0, len(edges))
-    below = np.interp(ordered, *_ascending(edges, steps), left=0.0, right=1.0)
-    n = len(ordered)
-    above = np.arange(1, n + 1) / n - below
-    under = below - np.arange(n) / n
-    return float(max(above.max(), under.max(), 0.0))
+    """Return the largest distance at the quantiles, where training's distribution is known.
 
-
-def _p_value(distance: float, n: int) -> float:
-    """Return the probability of such a distance by chance: Kolmogorov's limit, for large n."""
-    x = distance * (sqrt(n) + 0.12 + 0.11 / sqrt(n))
-    if x < 0.2:
-        return 1.0
-    terms = [(-1) ** (k - 1) * exp(-2.0 * k * k * x * x) for k in range(1, 101)]
-    return float(np.clip(2.0 * sum(terms), 0.0, 1.0))
+    A value that repeats is a jump of both distributions: below it the share that training had below
+    counts, the first of the equal quantiles, and up to it the last.
+    """
+    ordered, shares = np.sort(values), np.linspace(0.0, 1.0, len(edges))
+    below = np.searchsorted(ordered, edges, side="left") / len(ordered)
+    up_to = np.searchsorted(ordered, edges, side="right") / len(ordered)
+    first = shares[np.searchsorted(edges, edges, side="left")]
+    last = shares[np.searchsorted(edges, edges, side="right") - 1]
+    return float(max((below - first).max(), (last - up_to).max(), 0.0))

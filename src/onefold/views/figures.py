@@ -114,7 +114,30 @@ def overview_figure(view: ResultView, symbol: str | None) -> Figure:
 
 def equity_figure(view: ResultView) -> Figure:
     """Return equity, beside that of buying and holding, above drawdown."""
-    return overview_figure(view, None).update_layout(legend={**_ABOVE, "traceorder": "reversed"})
+    figure = overview_figure(view, None)
+    _mark_samples(figure, view)
+    return figure.update_layout(legend={**_ABOVE, "traceorder": "reversed"})
+
+
+def _mark_samples(figure: Figure, view: ResultView) -> None:
+    """Draw a line where the sample of a model ends, if the run goes on after it."""
+    for one in view.learned:
+        share = one.in_sample(view.equity_ts)
+        if not share or one.trained_to >= view.equity_ts[-1]:
+            continue
+        at = one.trained_to // NS_PER_MS
+        line = {"color": PALETTE["ink"], "dash": "dot", "width": 1}
+        figure.add_shape(type="line", x0=at, x1=at, y0=0, y1=1, yref="paper", line=line)
+        figure.add_annotation(
+            text=f"in sample of {escape(one.identity)} until here",
+            x=at,
+            y=1,
+            yref="paper",
+            xanchor="right",
+            yanchor="top",
+            showarrow=False,
+            font={"size": 11},
+        )
 
 
 def price_figure(

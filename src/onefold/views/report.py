@@ -68,6 +68,8 @@ def report_html(view: ResultView) -> str:
         view=view,
         m=view.metrics,
         subtitle=_subtitle(view),
+        marks=[one.text(view.equity_ts) for one in view.learned],
+        in_sample=any(one.in_sample(view.equity_ts) for one in view.learned),
         cards=key_cards(view),
         months=_months(view),
         held=None if view.buy_and_hold is None else view.buy_and_hold.metrics,
@@ -251,6 +253,8 @@ def _facts(view: ResultView) -> list[tuple[str, str]]:
         "Fills": f"{len(view.fill_rows):,}",
         "Starting cash": f"{money(view.cash)} {view.currency}",
     }
+    if view.learned:
+        own["Models"] = "; ".join(one.text(view.equity_ts) for one in view.learned)
     return [(name, _fact(value)) for name, value in {**own, **view.facts}.items()]
 
 

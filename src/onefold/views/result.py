@@ -21,6 +21,7 @@ from onefold.views.buy_and_hold import BuyAndHold, Market, buy_and_hold
 from onefold.views.equity import Daily, daily, equity_frame, last_per_time, monthly_returns
 from onefold.views.frames import decisions_frame, fills_frame
 from onefold.views.gates import Funnel, funnel
+from onefold.views.learned import Learned
 from onefold.views.metrics import Metrics, metrics, stats_by
 from onefold.views.trades import Rows, Trades, round_trips
 
@@ -38,7 +39,7 @@ class ResultView:
     the gates in the order of the bits. `equity_ts` (nanoseconds UTC, in order) and `equity_values`
     (in the base `currency`) have one value per bar event; `cash` is the equity before the first.
     `facts` is shown as it is: versions, hashes, counts of refused data. `market` is what buying and
-    holding needs besides.
+    holding needs besides. `learned` are the models that strategies asked.
     """
 
     instruments: tuple[Instrument, ...]
@@ -54,6 +55,7 @@ class ResultView:
     facts: Mapping[str, object] = field(default_factory=dict)
     market: Market = field(default_factory=Market)
     title: str = "Backtest"
+    learned: tuple[Learned, ...] = ()
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -130,10 +132,11 @@ class ResultView:
         )
 
     def numbers(self) -> dict[str, Any]:
-        """Return the metrics as plain values; those of buying and holding are `buy_and_hold`."""
+        """Return the metrics as plain values, those of holding, and what is in sample."""
         held = self.buy_and_hold
         return {
             **self.metrics.as_dict(),
+            "models": [one.as_dict(self.equity_ts) for one in self.learned],
             "buy_and_hold": None if held is None else held.metrics.as_dict(),
         }
 

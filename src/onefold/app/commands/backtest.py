@@ -9,13 +9,15 @@ import numpy as np
 
 from onefold.app.group import new_app
 from onefold.app.output import ConfigFile, Json, emit, note, progress, show
-from onefold.app.results import facts_of, new_folder, view_of, write_results
+from onefold.app.results import facts_of, learned_of, new_folder, view_of, write_results
 from onefold.app.settings import load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
 from onefold.app.vet import vet
 from onefold.app.wiring import Wired, unfillable
 from onefold.engine.backtest import backtest as run_backtest
+from onefold.signals.learned import SCORE, MlDirection, WithModel
 from onefold.sim.backtest import Run
+from onefold.sim.plan import Placement
 from onefold.views.result import ResultView
 
 app = new_app()
@@ -40,7 +42,10 @@ def backtest(config: ConfigFile = Path("onefold.yaml"), json_: Json = False) -> 
         wired.actions,
         facts=facts_of(wired, run),
         title=config.stem,
+        learned=learned_of(wired.plan),
     )
+    for warning in unreached(wired, view):
+        note(f"warning: {warning}")
     resolved = loaded.as_resolved()
     folder = new_folder(
         loaded.resolve(loaded.settings.paths.runs),
@@ -61,6 +66,35 @@ def run_wired(wired: Wired) -> Run:
         return run_backtest(
             wired.plan, wired.bars, wired.actions, progress=lambda done, _: advance(done)
         )
+
+
+def unreached(wired: Wired, view: ResultView) -> list[str]:
+    """Return for strategies with a model that never traded how far its score is from enough."""
+    traded, found = set(view.fills["strategy"].unique()), []
+    for one in wired.plan.placements:
+        if one.name in traded or not isinstance(one.strategy, WithModel):
+            continue
+        scores = [one.strategy.features[SCORE].batch(wired.bars[symbol]) for symbol in one.symbols]
+        said = np.concatenate(scores)
+        said = said[np.isfinite(said)]
+        if isinstance(one.strategy, MlDirection) and one.strategy.short:
+            said = np.maximum(said, 1.0 - said)
+        setting, least = _least(one)
+        if not len(said) or said.max() >= least:
+            continue
+        found.append(
+            f"strategy {one.name} never traded: its model's score is {said.max():.4g} at most, "
+            f"and never reached {setting} ({least:g}); the model's card says what which threshold "
+            "lets pass"
+        )
+    return found
+
+
+def _least(one: Placement) -> tuple[str, float]:
+    """Return the setting that a model's score has to reach, and its value."""
+    if isinstance(one.strategy, MlDirection):
+        return "params.enter", one.strategy.enter
+    return "gates.conf_min", one.rules.gates.conf_min
 
 
 def refused_rows(wired: Wired) -> list[tuple[str, str]]:

@@ -11,16 +11,17 @@ import typer
 from onefold.adapters.files import FileConfig, load
 from onefold.adapters.synthetic import SyntheticConfig, generate
 from onefold.app.group import new_app
-from onefold.app.output import Json, emit, progress, refuse, say, show, table
+from onefold.app.output import Json, emit, note, progress, refuse, say, show, table
 from onefold.app.settings import load_settings
 from onefold.app.vet import ROWS_MAX
 from onefold.app.wiring import Wired, read_source
 from onefold.data import sample_path
 from onefold.domain.columns import Bars
-from onefold.domain.errors import SignalError
+from onefold.domain.errors import ConfigError, ModelError, SignalError
 from onefold.domain.instruments import Instrument, Kind
 from onefold.signals.check import Finding, findings_of, raise_for
 from onefold.signals.gate import Gate
+from onefold.signals.learned import WithModel
 from onefold.signals.registry import instance_of, written_in
 from onefold.signals.strategy import Strategy
 from onefold.sim.plan import Placement
@@ -28,6 +29,8 @@ from onefold.sim.plan import Placement
 app = new_app()
 
 YAML = (".yaml", ".yml")
+NONE = "none"
+"""A model's name for strategies that must have one, and get none here."""
 
 
 class Case(NamedTuple):
@@ -107,11 +110,28 @@ def _subjects(one: Placement) -> Iterator[tuple[str, Strategy | Gate]]:
 
 def _written(file: Path, data: Path | None) -> list[Case]:
     strategies, gates = written_in(read_source(file), str(file))
-    made: list[Strategy | Gate] = [
-        instance_of(cls, {}, path=kind) for kind, cls in strategies.items()
-    ]
+    made: list[Strategy | Gate] = []
+    left = []
+    for kind, cls in strategies.items():
+        try:
+            made.append(_made(kind, cls))
+        except ModelError:
+            left.append(cls.__name__)
     made += [instance_of(cls, _threshold(cls), path=kind) for kind, cls in gates.items()]
+    if left:
+        said = (
+            f"{file}: {', '.join(left)} asks a model, which a Python file alone does not have: "
+            "check the configuration that trades it, onefold check onefold.yaml"
+        )
+        if not made:
+            raise ConfigError(said)
+        note(f"left out: {said}")
     return [Case(one.kind, one, name, bars) for one in made for name, bars in _bars(data).items()]
+
+
+def _made(kind: str, cls: type[Strategy]) -> Strategy:
+    """Return a strategy with its own defaults. Raises `ModelError` for one that asks a model."""
+    return instance_of(cls, {"model": NONE} if issubclass(cls, WithModel) else {}, path=kind)
 
 
 def _threshold(cls: type[Gate]) -> dict[str, float]:

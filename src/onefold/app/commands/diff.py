@@ -92,7 +92,8 @@ def _changed(
         return None
     changed = recipe if config is None else configured(config, recipe, start.mode)
     for text in models:
-        store = ModelStore(folder, pins=pins_of(changed.settings))
+        # What the journal itself says of pickles counts for nothing: a pickle is a program.
+        store = ModelStore(folder, pins={} if config is None else pins_of(changed.settings))
         changed = with_model(changed, text, store)
     for name, why in changed.chosen.disabled.items():
         if name not in recipe.chosen.disabled:

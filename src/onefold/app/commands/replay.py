@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from onefold.adapters.models import ModelStore
+from onefold.adapters.models import ModelStore, Pin
 from onefold.app.group import new_app
 from onefold.app.output import Json, emit, note, progress, show
 from onefold.app.summary import facts_table
-from onefold.app.wiring import build, pins_of, recorded_recipe, with_models
+from onefold.app.wiring import build, pins_in, recorded_recipe, with_models
+from onefold.domain.errors import ConfigError
 from onefold.domain.records import SessionStart
 from onefold.engine.replay import Replayed, started
 from onefold.engine.replay import replay as replay_journal
+from onefold.signals.model import NAME
 from onefold.sim.plan import Plan
 
 app = new_app()
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @app.command()
@@ -27,18 +32,29 @@ def replay(
         Path | None,
         typer.Option(help="Ask the models of this folder again, instead of the journal."),
     ] = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SHA256", help="The hash of a model that is a pickle, if you trust it."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A configuration of yours, whose pins count here.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Recompute every signal, decision and order of a journal, and compare byte for byte.
 
-    Configuration and strategies are those that the journal has recorded. Ends with code 7, and both
-    sides of the first difference, when something differs.
+    Configuration and strategies are those that the journal has recorded, but not what it says of
+    pickles: a pickle is a program, and only you can say that you trust one. Ends with code 7, and
+    both sides of the first difference, when something differs.
     """
+    pins = {**(pins_in(config) if config else {}), **dict(map(pin_of, pin or []))}
     start = started(folder)
     note_build(start)
     recipe = recorded_recipe(start)
     if models is not None:
-        recipe = with_models(recipe, ModelStore(models, pins=pins_of(recipe.settings)))
+        recipe = with_models(recipe, ModelStore(models, pins=pins))
     done = replay_with_progress(folder, recipe.plan(), models=models is not None)
     if json_:
         emit(
@@ -60,6 +76,14 @@ def replay(
         ("fingerprint", done.run.fingerprint),
     ]
     show(facts_table(rows))
+
+
+def pin_of(text: str) -> tuple[str, Pin]:
+    """Return a model's name and the hash that it must have. Raises `ConfigError`."""
+    name, _, sha256 = text.partition("=")
+    if not NAME.fullmatch(name) or not SHA256.fullmatch(sha256):
+        raise ConfigError(f"--pin {text!r}: write NAME=SHA256, 64 digits of 0-9 and a-f")
+    return name, Pin(sha256)
 
 
 def note_build(start: SessionStart) -> None:

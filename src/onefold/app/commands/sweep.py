@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import typer
 
 from onefold.app.group import new_app
 from onefold.app.output import ConfigFile, Json, emit, note, progress, show
+from onefold.app.results import learned_of
 from onefold.app.settings import Loaded, load_settings
 from onefold.app.summary import facts_table
 from onefold.app.sweeping import (
@@ -29,15 +31,18 @@ from onefold.app.sweeping import (
     outcome_of,
     run_sweep,
 )
+from onefold.app.wiring import build
+from onefold.domain.columns import Integers
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.journal import write_atomic
 from onefold.learn.heatmap import heatmap_html
+from onefold.learn.sidecars import hash_of
 from onefold.learn.sweep import Judged, Search, judged
 from onefold.views.wording import number, percent, whole
 
 app = new_app()
 
-HASH_BYTES = 4
+HASH_BYTES = 8
 
 
 class Where(StrEnum):
@@ -93,7 +98,7 @@ def sweep(
     if json_:
         emit(_document(made, lines, found, folder))
     else:
-        show(facts_table(_rows(lines, found, folder)))
+        show(facts_table(_rows(made, lines, found, folder)))
 
 
 def _chosen(loaded: Loaded, name: str | None) -> str:
@@ -114,27 +119,64 @@ def _chosen(loaded: Loaded, name: str | None) -> str:
 
 
 def _hash(made: Bench) -> str:
-    decisive = (made.wired.recipe.hash, made.config.model_dump(mode="json"), made.market.rows)
+    """Return what tells sweeps apart: all that their trials follow from, data and code included."""
+    wired = made.wired
+    decisive = (
+        wired.recipe.hash,
+        made.config.model_dump(mode="json"),
+        hash_of(wired.bars),
+        [repr(action) for action in wired.actions],
+        made.models(),
+        build(),
+    )
     return hashlib.blake2b(msgspec.json.encode(decisive), digest_size=HASH_BYTES).hexdigest()
 
 
-def _rows(lines: Mapping[int, Line], found: Judged, folder: Path) -> list[tuple[str, str]]:
+def _rows(
+    made: Bench, lines: Mapping[int, Line], found: Judged, folder: Path
+) -> list[tuple[str, str]]:
     best = lines[found.winner]
     m = best.measures
     overfit = "not enough days" if found.overfit is None else percent(found.overfit, 0)
+    learned = learned_of(made.plan(best.params))
+    marks = [(f"model {one.identity}", one.text(_times(made))) for one in learned]
     return [
+        *marks,
         ("trials", f"{whole(found.trials)}, refused {whole(found.refused)}"),
         (
             "winner",
-            f"trial {found.winner}: " + ", ".join(f"{k} {v}" for k, v in best.params.items()),
+            f"trial {found.winner}: "
+            + ", ".join(f"{k} {_short(v)}" for k, v in best.params.items()),
         ),
         ("Sharpe ratio", number(m["sharpe"])),
         ("return", percent(m["total_return"], sign=True)),
         ("largest drawdown", percent(m["max_drawdown"])),
         ("deflated Sharpe ratio", f"{percent(found.luck, 1)}: how likely it is no luck"),
         ("probability of overfitting", overfit),
+        ("verdict", found.verdict),
         ("folder", str(folder)),
     ]
+
+
+def _title(made: Bench) -> str:
+    """Return what was searched, on what, and over which time."""
+    times = _times(made)
+    first, last = (
+        np.datetime64(int(ts), "ns").astype("M8[D]") for ts in (times.min(), times.max())
+    )
+    symbols = ", ".join(made.wired.plan.traded)
+    return f"Sweep of {made.config.strategy}: {symbols}, {first} to {last}"
+
+
+def _short(value: Any) -> Any:
+    """Return a number with the digits that matter."""
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _times(made: Bench) -> Integers:
+    """Return when the bars closed that trials ran over."""
+    symbols = made.wired.plan.traded
+    return np.concatenate([made.wired.bars[symbol].ts for symbol in symbols])
 
 
 def _document(
@@ -146,8 +188,11 @@ def _document(
         "refused": found.refused,
         "winner": {"trial": found.winner, "params": best.params, "measures": best.measures},
         "objective": made.config.objective,
+        "models": [one.as_dict(_times(made)) for one in learned_of(made.plan(best.params))],
         "deflated_sharpe": found.luck,
         "overfitting": found.overfit,
+        "skill": found.has_skill,
+        "verdict": found.verdict,
         "folder": str(folder),
     }
 
@@ -158,9 +203,17 @@ def _write(folder: Path, made: Bench, lines: Mapping[int, Line], found: Judged) 
     draft = folder / ".trials.parquet.tmp"
     frame.write_parquet(draft)
     draft.replace(folder / "trials.parquet")
-    rows = _rows(lines, found, folder)
-    text = [f"# Sweep of {made.config.strategy}", "", "| | |", "|---|---|"]
+    rows = _rows(made, lines, found, folder)
+    title = _title(made)
+    text = [f"# {title}", "", f"**{found.verdict}**", "", "| | |", "|---|---|"]
     text += [f"| {key} | {value} |" for key, value in rows]
     write_atomic(folder / "sweep.md", ("\n".join(text) + "\n").encode())
-    page = heatmap_html(frame, names, made.config.objective, rows)
+    page = heatmap_html(
+        frame,
+        made.config,
+        found.winner,
+        title=title,
+        verdict=(found.verdict, found.has_skill),
+        rows=rows,
+    )
     write_atomic(folder / "heatmap.html", page.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from onefold.app.output import ConfigFile, Json, emit, note, show
 from onefold.app.settings import load_settings
 from onefold.app.summary import facts_table
 from onefold.domain.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from onefold.app.training import Stored
 
 app = new_app()
 
@@ -37,7 +40,7 @@ def train(
     wanted = list(loaded.settings.training) if model is None else [model]
     if not wanted:
         raise ConfigError("training: there is no model to train; see docs/training.md")
-    created_on = _date(on)
+    created_on, today = _date(on), _date("")
     try:
         from onefold.app.training import trained_of  # noqa: PLC0415 - its libraries are an extra
     except ImportError as error:
@@ -52,6 +55,8 @@ def train(
                 "name": one.name,
                 "version": one.version,
                 "sha256": one.sha256,
+                "new": stored.is_new,
+                "expired": one.expired(today),
                 "skill": card.has_skill,
                 "metrics": one.metrics,
                 "card": str(stored.folder / "card.html"),
@@ -60,9 +65,22 @@ def train(
         if not json_:
             place = [("card", str(stored.folder / "card.html"))]
             show(facts_table([*card.facts[:4], *card.skill, *place]))
-        note(f"a challenger, on which nothing trades: onefold models activate {name} {one.version}")
+        _say_state(stored, today)
     if json_:
         emit({"trained": documents})
+
+
+def _say_state(stored: Stored, today: str) -> None:
+    """Say what became of a model: whether it is a new version, and whether it may be used."""
+    one = stored.sidecar
+    if not stored.is_new:
+        note(f"identical to {one.name}@{one.version}: no new version, and no further trial")
+    note(f"nothing trades on it before: onefold models activate {one.name} {one.version}")
+    if one.expired(today):
+        note(
+            f"warning: it has expired on {one.expires_on}, some days after its last data "
+            f"(training.{one.name}.expires_days): backtests use it, sessions in real time do not"
+        )
 
 
 def _date(text: str) -> str:
