@@ -433,7 +433,7 @@ class Swells:
     """A pickle that wants more memory than a model may have."""
 
     def __reduce__(self) -> Any:
-        return bytearray, (1 << 40,)
+        return bytearray, (6 << 30,)
 
 
 @pytest.mark.parametrize(
