@@ -259,6 +259,9 @@ def test_looks_are_counted_by_the_last_and_nothing_is_replaced(
     for _ in range(3):
         command(capsys, "check-transition", "paper", "--strategy", "trend")
     bundles = folder / "governance/evidence/main"
+    (bundles / "trend-paper-0002.json").write_text("{")
+    code, listed = command(capsys, "evidence", "list")
+    assert (code, len(listed)) == (0, 2), "one that cannot be read hides no other"
     (bundles / "trend-paper-0001.json").unlink()
     before = (bundles / "trend-paper-0003.json").read_bytes()
     _, [found] = command(capsys, "check-transition", "paper", "--strategy", "trend")

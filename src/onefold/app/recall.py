@@ -12,9 +12,8 @@ from onefold.app.results import view_of
 from onefold.app.wiring import Recipe, recorded_recipe
 from onefold.domain.convert import to_columns
 from onefold.domain.records import Action, Bar, Record, SessionStart
-from onefold.engine.replay import replaying, started
-from onefold.engine.sleeves import SleeveBooks
-from onefold.engine.succession import begun
+from onefold.engine.replay import started
+from onefold.engine.sleeves import measure_run
 from onefold.journal import Head, head
 from onefold.views.activity import Activity
 from onefold.views.result import ResultView
@@ -48,9 +47,7 @@ def recalled(folder: Path) -> Recalled:
     recipe = recorded_recipe(start)
     plan = recipe.plan()
     end = head(folder)
-    first = begun(folder)
-    handover = None if first is None else first.handover
-    activity, books = Activity(), SleeveBooks(plan, handover)
+    activity = Activity()
     bars: dict[str, list[Bar]] = defaultdict(list)
     actions: list[Action] = []
     with progress("replay", end.seq) as advance:
@@ -66,20 +63,17 @@ def recalled(folder: Path) -> Recalled:
             seen += 1
             advance(seen)
 
-        session, recorder = replaying(folder, plan, records=see)
-        session.watch(lambda record, signals: books.look(session, record, signals))
-        session.resume()
-    run = session.result()
+        measured = measure_run(folder, plan, records=see)
     columns = {symbol: to_columns(found) for symbol, found in bars.items()}
-    view = view_of(plan, columns, run, actions, title=folder.name)
+    view = view_of(plan, columns, measured.run, actions, title=folder.name)
     return Recalled(
         folder,
         start,
         recipe,
-        view if handover is None else replace(view, cash=float(handover.account["equity"] or 0.0)),
-        books.curve(),
+        replace(view, cash=measured.cash),
+        measured.curve,
         activity,
-        recorder.checked,
+        measured.records,
         end,
-        int(run.state.account["mandate_version"][0]),
+        int(measured.run.state.account["mandate_version"][0]),
     )

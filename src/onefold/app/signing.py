@@ -64,8 +64,13 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = Ed25519PrivateKey.generate()
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        # Whole or not at all: a crash must not leave a key that nobody can sign with.
+        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(made.private_bytes_raw().hex().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
         return made
     if os.name == "posix" and path.stat().st_mode & 0o077:
         raise ConfigError(f"{path} can be read by others: chmod 600 {path}")

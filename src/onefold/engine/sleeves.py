@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from onefold.domain.columns import Floats
-from onefold.domain.records import Bar, Handover, Signal
+from onefold.domain.records import Bar, Handover, Record, Signal
 from onefold.domain.words import Mode
-from onefold.engine.replay import replay
+from onefold.engine.replay import replaying
 from onefold.engine.session import Input, Session
 from onefold.engine.succession import begun
 from onefold.fold.handover import take_over
@@ -29,34 +29,45 @@ from onefold.views.sleeves import SleeveCurve
 
 
 class MeasuredRun(NamedTuple):
-    """A run as its journal tells it: what it did, its sleeves by day, and what it began with."""
+    """A run as its journal tells it: what it did, its sleeves by day, and what it began with.
+
+    So many `records` were compared.
+    """
 
     run: Run
     curve: SleeveCurve
     cash: float
+    records: int
 
 
 def measure_run(
-    path: str | Path, plan: Plan, *, seen: Callable[[int], None] | None = None
+    path: str | Path,
+    plan: Plan,
+    *,
+    seen: Callable[[int], None] | None = None,
+    records: Callable[[Record], None] | None = None,
 ) -> MeasuredRun:
     """Replay a journal with the plan that it was written with, and keep the sleeves' books.
 
-    `seen` is told the inputs so far. Raises as `engine.replay.replay`.
+    `seen` is told the inputs so far, `records` every record. Raises as `engine.replay.replay`.
     """
     first = begun(Path(path))
     handover = None if first is None else first.handover
     books = SleeveBooks(plan, handover)
 
-    def look(session: Session, record: Input, signals: list[Signal]) -> None:
+    session, recorder = replaying(path, plan, records=records)
+
+    def look(record: Input, signals: list[Signal]) -> None:
         books.look(session, record, signals)
         if seen is not None:
             seen(session.inputs)
 
-    run = replay(path, plan, seen=look).run
+    session.watch(look)
+    session.resume()
     cash = plan.account.cash
     if handover is not None:
         cash = float(handover.account["equity"] or 0.0)
-    return MeasuredRun(run, books.curve(), cash)
+    return MeasuredRun(session.result(), books.curve(), cash, recorder.checked)
 
 
 class SleeveBooks:

@@ -26,7 +26,12 @@ CONFIG = Path("onefold.yaml")
 def list_(config: ConfigFile = CONFIG, account: Account = "", json_: Json = False) -> None:
     """List the bundles of an account's checks."""
     one = governed(config, account)
-    found = [(path, read_bundle(path)) for path in BundleStore(one.loaded, one.name).all()]
+    found = []
+    for path in BundleStore(one.loaded, one.name).all():
+        try:
+            found.append((path, read_bundle(path)))
+        except ConfigError as error:  # the others are listed all the same
+            note(f"warning: {error}")
     if json_:
         emit(
             [

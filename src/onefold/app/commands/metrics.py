@@ -109,9 +109,9 @@ def _stretch(folder: Path) -> Stretch:
     note_build(start)
     plan = recorded_recipe(start).plan()
     with progress("replay", None) as advance:
-        run, curve, cash = measure_run(folder, plan, seen=advance)
-    view = view_of(plan, {}, run, ())
-    return Stretch(replace(view, cash=cash), curve)
+        found = measure_run(folder, plan, seen=advance)
+    view = view_of(plan, {}, found.run, ())
+    return Stretch(replace(view, cash=found.cash), found.curve)
 
 
 def _write(place: Path, made: PerformanceMetrics) -> None:
