@@ -18,6 +18,7 @@ from onefold.app.journals import newest_journal
 from onefold.app.main import run
 from onefold.engine.heartbeat import read_heartbeat
 
+NOBODY = 65_534
 ACCOUNT: dict[str, Any] = {
     "account": {"name": "main", "cash": 100_000, "limits": {"daily_loss": 0.05}},
     "instruments": {"AAA": {"kind": "equity"}, "BBB": {"kind": "equity"}},
@@ -80,6 +81,24 @@ def test_values_are_set_listed_and_rolled_back(
     assert run(["parameters", "show", "3"]) == 0
     assert "trend/BBB" in capsys.readouterr().out
     assert command(capsys, "parameters", "verify")[1]["versions"] == 3
+
+
+def test_another_person_approves_where_an_account_wants_one(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venue = {"ccxt": {"exchange": "kraken", "api_key": "k", "api_secret": "s"}}
+    live = {"approved": "me", "second_person": True, "venue": venue}
+    config = {**ACCOUNT, "accounts": {"main": {**ACCOUNT["account"], **live}}}
+    (folder / "onefold.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    lower = ("parameters", "set", "conf_min", "0.4", "--strategy", "trend", "--reason", "more")
+    _, made = command(capsys, *lower)
+    assert made["status"] == "proposed"
+    approve = ("parameters", "approve", "1", "--reason", "looked at it")
+    monkeypatch.setenv("LOGNAME", "somebody")
+    assert "the approval of another person" in refused(capsys, *approve)
+    monkeypatch.setattr("onefold.app.operator.os.getuid", lambda: NOBODY)
+    code, made = command(capsys, *approve)
+    assert (code, made["by"], made["approves"]) == (0, "nobody", 1)
 
 
 def test_mistakes_are_one_line_and_change_nothing(

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from onefold.domain.records import AnyRecord, Fill, Handover, Order, OrderNotice
 from onefold.journal import decode, read, verify
@@ -136,6 +137,20 @@ def test_a_killed_process_comes_back_to_the_same_books(tmp_path: Path) -> None:
         ended(process)
         assert venue.exchange.trades()
         check_against(folder, venue)
+    check_divergence(folder)
+
+
+def check_divergence(folder: Path) -> None:
+    """Hold the split of a report against what the books have made."""
+    done = subprocess.run(
+        [*COMMAND, "readiness", "daily", "--json"],
+        check=True, cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    report = msgspec.json.decode(done.stdout)
+    found = report["divergence"]
+    assert found["made"] == pytest.approx(report["equity"] - 100_000, abs=0.01)
+    assert sum(found["classes"].values()) == pytest.approx(found["made"] - found["twin"], abs=0.1)
+    assert found["made"] != found["twin"]
 
 
 def test_a_changed_configuration_goes_on_with_what_the_account_has(tmp_path: Path) -> None:

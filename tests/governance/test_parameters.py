@@ -229,6 +229,15 @@ def test_a_proposal_waits_and_goes_out_of_date() -> None:
         overtaken.approved(1, entry(6))
 
 
+def test_with_a_second_person_nobody_approves_what_they_proposed() -> None:
+    parameters = some()
+    proposer = parameters.versions[3].by
+    with pytest.raises(ConfigError, match="another person"):
+        parameters.approved(4, entry(5)._replace(by=proposer), second_person=True)
+    other = entry(5)._replace(by=f"not {proposer}")
+    assert parameters.extended(parameters.approved(4, other, second_person=True)).values
+
+
 def test_what_two_have_suppressed_is_let_go_when_the_last_lets_go() -> None:
     held = chain([("suppress", ("s0", ""), "stage"), ("suppress", ("s0", "ABC"), "review")])
     released = held.extended(held.held(Hold("release", "review", "s0", "ABC"), entry(3)))

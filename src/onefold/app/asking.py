@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 import uuid
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from onefold.app.configfile import environment, read_yaml, resolve
+from onefold.app.operator import operator
 from onefold.app.output import emit, note
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.engine.control import Control, Request
@@ -68,7 +68,7 @@ def request(command: str, strategy: str, instrument: str, reason: str) -> Reques
         strategy=strategy,
         instrument=instrument,
         reason=reason,
-        operator=getpass.getuser(),
+        operator=operator(),
     )
 
 

@@ -6,7 +6,6 @@ change within a second and journals it.
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,8 @@ import typer
 from pydantic import ValidationError
 
 from onefold.app.asking import POLL_S, WAIT_S, heartbeat_of
+from onefold.app.live_settings import AccountSettings
+from onefold.app.operator import operator
 from onefold.app.output import one_line
 from onefold.app.settings import Loaded, Settings, StrategySettings, accounts_of, load_settings
 from onefold.domain.errors import ConfigError, did_you_mean
@@ -51,16 +52,20 @@ class Governed(NamedTuple):
         return self.loaded.settings
 
     @property
+    def account(self) -> AccountSettings:
+        """Return the account's own settings."""
+        return accounts_of(self.settings)[self.name]
+
+    @property
     def strategies(self) -> dict[str, StrategySettings]:
         """Return the account's strategies by name."""
-        wanted = accounts_of(self.settings)[self.name].strategies or self.settings.strategies
+        wanted = self.account.strategies or self.settings.strategies
         return {name: self.settings.strategies[name] for name in wanted}
 
     @property
     def is_live(self) -> bool:
         """Return whether it trades with real money, has, or may: then loosening is approved."""
-        one = accounts_of(self.settings)[self.name]
-        may = one.venue is not None and bool(one.approved.strip())
+        may = self.account.venue is not None and bool(self.account.approved.strip())
         return may or current(self.folder, "live") is not None
 
     def symbols(self, strategy: str) -> tuple[str, ...]:
@@ -136,7 +141,7 @@ def entry(reason: str, evidence: str = "") -> Entry:
 
 def person() -> str:
     """Return who asks; nobody can be taken for the governor."""
-    name = one_line(getpass.getuser())
+    name = operator()
     return f"user {name}" if name == GOVERNOR else name
 
 

@@ -127,6 +127,10 @@ class AccountSettings(AccountRules):
         False,
         description="Go live only with strategies that were promoted, as they are now.",
     )
+    second_person: bool = Field(
+        False,
+        description="What lets more be traded is approved by another person than who proposed it.",
+    )
     strategies: tuple[str, ...] = Field((), description="Which of `strategies`; all when left out.")
     on_stop: Literal["cancel", "keep"] = Field(
         "cancel", description="What becomes of entries that still work when the session ends."

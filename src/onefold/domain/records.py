@@ -258,6 +258,11 @@ class SessionStart(Record, frozen=True, tag="session", omit_defaults=True, gc=Fa
     venue: str = ""
     data_mode: str = ""
 
+    @property
+    def confirmed(self) -> bool:
+        """Return whether a real venue answers the orders, so that its answers are inputs."""
+        return self.mode == "live" and not self.modelled
+
 
 Numbers = dict[str, float | int | str | None]
 """Fields of the fold's memory by their names; NaN is None, and an infinity is inf or -inf."""

@@ -1,49 +1,32 @@
 """Replay a journal's inputs under a change, and see what would have been decided otherwise.
 
-Inputs are bars, corporate actions, commands, mandates and what a person has adopted; what a venue
-answered is none, since under a change it would have answered something else. So both versions trade
-at the simulated venue. Where the journal's own venue was that one, the version without the change
-must give the recorded decisions bit for bit, which is checked; where it was a real one, that
-version is the run's simulated twin, and differs from what really happened.
-
-What models said stands in the journal and is not asked again; a model that is not in it is asked.
+What a venue answered is no input (`engine.recorded`), so both versions trade at the simulated one.
+Where the journal's own venue was that one, the version without the change must give the recorded
+decisions bit for bit, which is checked; where it was a real one, that version is the run's
+simulated twin, and differs from what really happened.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from onefold.domain.errors import ConfigError, JournalError, ReplayMismatch, did_you_mean
-from onefold.domain.ports import Venue
-from onefold.domain.records import (
-    Action,
-    Adoption,
-    AnyRecord,
-    Bar,
-    Command,
-    Handover,
-    Mandate,
-    Record,
-    Score,
-    SessionStart,
-)
-from onefold.engine.recorder import ANSWER_KINDS, INPUT_KINDS, Recorder
-from onefold.engine.replay import started
-from onefold.engine.session import Input, Mirror, Outgoing, Session
+from onefold.domain.errors import ConfigError, ReplayMismatch, did_you_mean
+from onefold.domain.records import Bar, Handover, Mandate, Record, SessionStart
+from onefold.engine.recorded import Recorded, recorded
+from onefold.engine.recorder import Recorder
+from onefold.engine.session import Input, Session
 from onefold.engine.told import Notes
 from onefold.fold.build import Roster
 from onefold.fold.codec import Inbox
 from onefold.fold.handover import check
 from onefold.fold.state import State
-from onefold.journal import decode, read
-from onefold.sim.exchange import SimulatedVenue
+from onefold.journal import read
 from onefold.sim.plan import Plan
 from onefold.views.differences import Comparison, Told, compare
 
@@ -109,17 +92,6 @@ class Diff(NamedTuple):
     comparison: Comparison
 
 
-@dataclass
-class _Recorded:
-    """What stands in a journal, sorted."""
-
-    start: SessionStart
-    handover: Handover | None = None
-    inputs: list[Input] = field(default_factory=list)
-    scores: list[Score] = field(default_factory=list)
-    notes: Notes = field(default_factory=Notes)
-
-
 def diff(path: str | Path, plan: Plan, change: Change, *, seen: Seen | None = None) -> Diff:
     """Compare a journal's inputs under the plan that it was written with, and under a change.
 
@@ -127,46 +99,28 @@ def diff(path: str | Path, plan: Plan, change: Change, *, seen: Seen | None = No
     the inputs so far. Raises `ConfigError` for a change that does not fit the inputs, and
     `JournalError` for a journal without any.
     """
-    recorded = _recorded(path)
-    confirmed = recorded.start.mode == "live" and not recorded.start.modelled
-    if confirmed and change.is_none:
+    found = recorded(path)
+    if found.start.confirmed and change.is_none:
         raise ConfigError(
             "a live journal was filled by a real venue, so without a change there is nothing to "
             "compare it with here: give a change, or use `onefold diverge`"
         )
-    _check(change, plan, recorded)
-    runner = _Runner(recorded, plan, seen)
-    kind, why, one = ("twin", "", runner.run(plan, ())) if confirmed else runner.checked(path)
+    _check(change, plan, found)
+    runner, twin = _Runner(found, plan, seen), found.start.confirmed
+    kind, why, one = ("twin", "", runner.run(plan, ())) if twin else runner.checked(path)
     if not change.is_none:
         other = runner.run(change.plan or plan, change.mandates)
     else:
         other = one
         if kind == "recomputed":
-            kind, one = "recorded", Version(recorded.notes.told(plan), None, None)
-    return Diff(kind, why, len(recorded.inputs), one, other, compare(one.told, other.told))
+            kind, one = "recorded", Version(found.notes.told(plan), None, None)
+    return Diff(kind, why, len(found.inputs), one, other, compare(one.told, other.told))
 
 
-def _recorded(path: str | Path) -> _Recorded:
-    """Read a journal. Raises `JournalError` for one without an input."""
-    found = _Recorded(started(path))
-    for entry in read(path):
-        record: AnyRecord = decode(entry, AnyRecord)  # type: ignore[arg-type]
-        found.notes.hear(record)
-        if isinstance(record, Score):
-            found.scores.append(record)
-        elif isinstance(record, Handover):
-            found.handover = record
-        elif entry.kind in INPUT_KINDS - ANSWER_KINDS and not isinstance(record, SessionStart):
-            found.inputs.append(record)  # type: ignore[arg-type]
-    if not any(isinstance(one, Bar) for one in found.inputs):
-        raise JournalError(f"the journal in {path} has no bar yet, so there is nothing to compare")
-    return found
-
-
-def _check(change: Change, plan: Plan, recorded: _Recorded) -> None:
+def _check(change: Change, plan: Plan, found: Recorded) -> None:
     """Raise `ConfigError` for a change that these inputs cannot be replayed under."""
     names = (change.plan or plan).names
-    seen = {bar.instrument for bar in recorded.inputs if isinstance(bar, Bar)}
+    seen = {bar.instrument for bar in found.inputs if isinstance(bar, Bar)}
     wanted = (change.plan or plan).traded | set((change.plan or plan).rate_pairs)
     for symbol in names.symbols:
         if symbol in wanted and symbol not in seen and symbol not in plan.names.symbols:
@@ -176,9 +130,9 @@ def _check(change: Change, plan: Plan, recorded: _Recorded) -> None:
             )
     if not set(names.symbols) & seen:
         raise ConfigError("the change has none of the instruments of this journal")
-    if recorded.handover is not None and change.plan is not None:
-        check(recorded.handover, plan.names, names)
-    inbox, last = Inbox(names), max(one.ts for one in recorded.inputs)
+    if found.handover is not None and change.plan is not None:
+        check(found.handover, plan.names, names)
+    inbox, last = Inbox(names), max(one.ts for one in found.inputs)
     for mandate in change.mandates:
         inbox.mandate(mandate)
         if mandate.ts >= last:
@@ -191,16 +145,17 @@ def _check(change: Change, plan: Plan, recorded: _Recorded) -> None:
 class _Runner:
     """Runs versions over one journal's inputs."""
 
-    def __init__(self, recorded: _Recorded, plan: Plan, seen: Seen | None) -> None:
-        self._recorded, self._plan, self._seen = recorded, plan, seen
+    def __init__(self, found: Recorded, plan: Plan, seen: Seen | None) -> None:
+        self._found, self._plan, self._seen = found, plan, seen
         self._done = 0
 
     def checked(self, path: str | Path) -> tuple[str, str, Version]:
         """Return the version without a change, and whether it gives the recorded decisions."""
-        plan, start = self._plan, self._recorded.start
+        plan, found = self._plan, self._found
 
         def made(hear: Callable[[Record], None]) -> Session:
-            return Session(plan, self._venue(plan), Recorder(read(path), None, seen=hear), start)
+            recorder = Recorder(read(path), None, seen=hear)
+            return Session(plan, found.venue(plan), recorder, found.start)
 
         heard = _Heard(plan, made)
         self._watch(heard.session)
@@ -212,18 +167,13 @@ class _Runner:
 
     def run(self, plan: Plan, mandates: Sequence[Mandate]) -> Version:
         """Return the version of a plan, with mandates beside the recorded ones."""
-        recorded = self._recorded
-
-        def made(hear: Callable[[Record], None]) -> Session:
-            recorder, venue = _Remembering(recorded.scores, hear), self._venue(plan)
-            return Session(plan, venue, recorder, recorded.start, handover=recorded.handover)
-
-        heard = _Heard(plan, made)
+        found = self._found
+        heard = _Heard(plan, lambda hear: found.session(plan, hear))
         self._watch(heard.session)
-        inputs = list(_fitting(recorded.inputs, plan.names))
-        for record in _mandated(inputs, mandates, recorded.handover):
+        inputs = found.fitting(plan.names)
+        for record in _mandated(inputs, mandates, found.handover):
             heard.session.take(record)
-        return heard.version(len(recorded.inputs) - len(inputs))
+        return heard.version(len(found.inputs) - len(inputs))
 
     def _watch(self, session: Session) -> None:
         def look(_record: Input, _signals: object) -> None:
@@ -232,18 +182,6 @@ class _Runner:
                 self._seen(self._done)
 
         session.watch(look)
-
-    def _venue(self, plan: Plan) -> Venue:
-        """Return the simulated venue, with the orders that worked when the journal began."""
-        venue = SimulatedVenue(plan.book(), plan.names)
-        recorded = self._recorded
-        if recorded.start.modelled:
-            return Mirror(venue, Outgoing())
-        for one in recorded.handover.orders if recorded.handover else ():
-            left = int(one.slot["qty"] or 0) - int(one.slot["filled"] or 0)
-            if left > 0:
-                venue.send([msgspec.structs.replace(one.order, qty=left)])
-        return venue
 
 
 class _Heard:
@@ -271,35 +209,6 @@ class _Heard:
 
     def _made(self) -> dict[str, Made]:
         return _made(self.session.state, self._plan.names)
-
-
-class _Remembering(Recorder):
-    """Writes nothing, and knows what models have said."""
-
-    def __init__(self, scores: Iterable[Score], seen: Callable[[Record], None]) -> None:
-        super().__init__(iter(()), None, seen=seen)
-        self._said: dict[tuple[str, int, str], deque[Score]] = defaultdict(deque)
-        for score in scores:
-            self._said[score.instrument, score.ts, score.model].append(score)
-
-    def score(self, instrument: str, ts: int, model: str) -> Score | None:
-        """Return what a model has said of a bar, None where it was not asked."""
-        said = self._said.get((instrument, ts, model))
-        return said.popleft() if said else None
-
-
-def _fitting(inputs: Iterable[Input], names: Roster) -> Iterator[Input]:
-    """Yield the inputs that speak only of what a version has."""
-    symbols, strategies = {"", *names.symbols}, {"", *names.strategies}
-    currencies = {"", *names.currencies}
-    for one in inputs:
-        fits = one.instrument in symbols
-        if isinstance(one, Command | Mandate | Adoption):
-            fits = fits and one.strategy in strategies
-        elif isinstance(one, Action):
-            fits = fits and one.currency in currencies
-        if fits:
-            yield one
 
 
 def _mandated(

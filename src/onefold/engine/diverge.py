@@ -20,6 +20,7 @@ from onefold.domain.convert import to_columns
 from onefold.domain.errors import ConfigError, JournalError
 from onefold.domain.records import Action, Adoption, Bar, Fill, Handover, Order, SessionStart
 from onefold.domain.words import Mode, OrderState, Purpose
+from onefold.engine.recorded import recorded
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import replaying, started
 from onefold.engine.session import Input, Session
@@ -60,8 +61,7 @@ def recalled(path: str | Path, plan: Plan, *, seen: Seen | None = None) -> Side:
     session.resume()
     if not notes.bars:
         raise JournalError(f"the journal in {path} has no bar yet, so there is nothing to compare")
-    confirmed = start.mode == "live" and not start.modelled
-    return _side(plan, notes, session, income, confirmed=confirmed)
+    return _side(plan, notes, session, income, confirmed=start.confirmed)
 
 
 def simulated(
@@ -73,6 +73,19 @@ def simulated(
     session = Session(plan, venue, Recorder(iter(()), None, seen=notes.hear), start)
     income = _Income(session, seen)
     for record in inputs:
+        session.take(record)
+    return _side(plan, notes, session, income, confirmed=False)
+
+
+def twin(path: str | Path, plan: Plan, *, seen: Seen | None = None) -> Side:
+    """Return what a live journal's inputs would have come to at the simulated venue.
+
+    `plan` is the one that it was written with. Raises as `engine.recorded.recorded`.
+    """
+    found, notes = recorded(path), Notes()
+    session = found.session(plan, notes.hear)
+    income = _Income(session, seen)
+    for record in found.inputs:
         session.take(record)
     return _side(plan, notes, session, income, confirmed=False)
 

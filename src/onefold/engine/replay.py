@@ -80,8 +80,7 @@ def replaying(
     `records` is called with every record. Without `keep` it has no result, as any `Session`.
     """
     start = started(path)
-    confirmed = start.mode == "live" and not start.modelled
-    recorder = Recorder(read(path), None, answers_are_inputs=confirmed, seen=records)
-    venue = Outgoing() if confirmed else RecordedVenue(recorder)
+    recorder = Recorder(read(path), None, answers_are_inputs=start.confirmed, seen=records)
+    venue = Outgoing() if start.confirmed else RecordedVenue(recorder)
     session = Session(plan, venue, recorder, start, asks_again=models, keep=keep)
     return session, recorder

@@ -245,12 +245,20 @@ class Parameters:
         status: Literal["applied", "proposed"] = "proposed" if proposed else "applied"
         return self._link(entry, changes=changes, status=status)
 
-    def approved(self, number: int, entry: Entry) -> Version:
-        """Return the version that puts a proposal into force. Raises `ConfigError`."""
+    def approved(self, number: int, entry: Entry, *, second_person: bool = False) -> Version:
+        """Return the version that puts a proposal into force. Raises `ConfigError`.
+
+        With `second_person` nobody approves what they have proposed.
+        """
         found = next((v for v in self.versions if v.version == number), None)
         if found is None or found.status != "proposed":
             waits = ", ".join(str(v.version) for v in self.waiting) or "none"
             raise ConfigError(f"version {number} is no proposal; those that wait: {waits}")
+        if second_person and found.by == entry.by:
+            raise ConfigError(
+                f"proposal {number} is by {found.by}: this account wants the approval of another "
+                "person (second_person)"
+            )
         if any(v.approves == number for v in self.applied):
             raise ConfigError(f"proposal {number} has been approved already")
         if self._stale(found):

@@ -40,12 +40,24 @@ class StrategyLine(msgspec.Struct, frozen=True):
     fees: float
 
 
+class TwinLine(msgspec.Struct, frozen=True):
+    """What was made since the journal's first day, and what its simulated twin would have made.
+
+    `classes` split the difference, in the base currency: `timing`, `fill`, `fee` are what the venue
+    did otherwise than the simulated one, the rest (`gate`, `size`, ...) followed from it.
+    """
+
+    since: date
+    made: float
+    twin: float
+    classes: dict[str, float]
+
+
 class Report(msgspec.Struct, frozen=True):
     """One report; counts are of the period, `stable_days` of the days up to its end.
 
     `drift` has by model the inputs that have changed, None where no model was asked. `records` were
-    compared in the replay, without a mismatch. `divergence` says how far fills were from the
-    simulated twin's, where there is one.
+    compared in the replay, without a mismatch. `divergence` is there where a real venue filled.
     """
 
     account: str
@@ -70,7 +82,7 @@ class Report(msgspec.Struct, frozen=True):
     strategies: list[StrategyLine]
     drift: dict[str, list[str]] | None
     parameters: str
-    divergence: dict[str, float] | None = None
+    divergence: TwinLine | None = None
 
     @property
     def is_stable(self) -> bool:
@@ -163,6 +175,9 @@ def _drift(found: dict[str, list[str]] | None) -> str:
 
 
 def _divergence(one: Report) -> str:
-    if one.divergence is None:
-        return "none: fills are the simulated venue's" if one.mode != "live" else "not measured"
-    return ", ".join(f"{name} {value:+,.2f}" for name, value in one.divergence.items())
+    found = one.divergence
+    if found is None:
+        return "none: fills are the simulated venue's"
+    parts = ", ".join(f"{name} {value:+,.2f}" for name, value in found.classes.items())
+    said = f"since {found.since} {found.made - found.twin:+,.2f} {one.currency} beside the twin"
+    return f"{said}: {parts}" if parts else said

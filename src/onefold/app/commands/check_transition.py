@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ import typer
 from onefold.app.bundles import BundleStore
 from onefold.app.governing import Account, Governed, Why, entry, governed, taken
 from onefold.app.group import new_app
+from onefold.app.operator import operator
 from onefold.app.output import ConfigFile, Json, emit, note, say, show, table
 from onefold.app.recall import Recalled, recalled
 from onefold.app.transitions import (
@@ -93,7 +93,7 @@ def _checked(
         account=one.name,
         stage=stage,
         ts=time.time_ns(),
-        by=getpass.getuser(),
+        by=operator(),
         inputs=Inputs(
             journal=str(found.folder),
             head_seq=found.end.seq,

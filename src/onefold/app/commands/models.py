@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from onefold.adapters.models import Listed, ModelStore, Pin
 from onefold.adapters.models.state import Change
 from onefold.adapters.models.store import read_artifact
 from onefold.app.group import Group, new_app
+from onefold.app.operator import operator
 from onefold.app.output import Json, emit, note, say, show, table
 from onefold.app.summary import facts_table
 from onefold.domain.errors import ConfigError, MissingExtra, ModelError
@@ -116,7 +116,7 @@ def activate(
 ) -> None:
     """Let strategies trade on a version, from their next start on."""
     store = _store(folder, _pins(config))
-    model = store.activate(name, version, reason=reason, operator=getpass.getuser())
+    model = store.activate(name, version, reason=reason, operator=operator())
     _say_active(store, model, json_)
 
 
@@ -130,7 +130,7 @@ def rollback(
 ) -> None:
     """Go back to the version that was active before."""
     store = _store(folder, _pins(config))
-    model = store.rollback(name, reason=reason, operator=getpass.getuser())
+    model = store.rollback(name, reason=reason, operator=operator())
     _say_active(store, model, json_)
 
 
@@ -151,7 +151,7 @@ def expire(
     except ValueError:
         raise ConfigError(f"--on: {on!r} is no date, YYYY-MM-DD") from None
     store = _store(folder)
-    store.expire(name, version, day, reason=reason, operator=getpass.getuser())
+    store.expire(name, version, day, reason=reason, operator=operator())
     listed = _version(store, name, version)
     if json_:
         emit(_document(listed))
@@ -172,7 +172,7 @@ def sample(folder: Folder = MODELS, json_: Json = False) -> None:
     names = []
     for sidecar, artifact in samples():
         added = store.add(sidecar, artifact)
-        store.activate(added.name, added.version, reason="a sample", operator=getpass.getuser())
+        store.activate(added.name, added.version, reason="a sample", operator=operator())
         names.append(f"{added.name}@{added.version}")
     if json_:
         emit({"samples": names})

@@ -151,7 +151,9 @@ def approve(
 ) -> None:
     """Put a proposal into force."""
     one = governed(config, account)
-    _tell(one, one.extend(lambda p: p.approved(version, entry(reason))), json_)
+    both = one.account.second_person
+    made = one.extend(lambda p: p.approved(version, entry(reason), second_person=both))
+    _tell(one, made, json_)
 
 
 def _or_proposed(one: Governed, made: Version) -> Version:

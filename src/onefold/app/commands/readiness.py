@@ -16,9 +16,12 @@ from onefold.app.output import ConfigFile, Json, emit, note, say
 from onefold.app.recall import Recalled, recalled
 from onefold.app.transitions import CHANGED, models_of
 from onefold.domain.errors import ConfigError
+from onefold.engine.diverge import diverge, twin
+from onefold.engine.diverge import recalled as ran
 from onefold.governance.readiness import (
     Report,
     StrategyLine,
+    TwinLine,
     gates_of,
     markdown,
     summed,
@@ -33,6 +36,7 @@ app = new_app(Group, "Report on a day or a week of a session.")
 
 CONFIG = Path("onefold.yaml")
 WEEK = 7
+CENT = 0.01
 Day = Annotated[str, typer.Option(help="The last day, 2026-11-27; the session's last otherwise.")]
 Source = Annotated[Path | None, typer.Option(help="Report on this journal.")]
 
@@ -141,6 +145,7 @@ def report(one: Governed, found: Recalled, kind: str, first: date, last: date) -
         drift=_drift(found),
         parameters=f"version {len(parameters.versions)}, {parameters.number} mandates in the file, "
         f"{found.mandate} in force in the journal",
+        divergence=_divergence(found),
     )
 
 
@@ -168,6 +173,15 @@ def _strategies(found: Recalled, first: date, last: date) -> list[StrategyLine]:
         won = int((mine["pnl"] > 0).sum())
         lines.append(StrategyLine(name, made, mine.height, won, float(mine["fees"].sum())))
     return lines
+
+
+def _divergence(found: Recalled) -> TwinLine | None:
+    if not found.start.confirmed:
+        return None
+    plan = found.recipe.plan()
+    split = diverge(ran(found.folder, plan), twin(found.folder, plan)).total
+    parts = {name: value for name, value in split.classes.items() if abs(value) >= CENT / 2}
+    return TwinLine(found.activity.days[0].day, split.other, split.one, parts)
 
 
 def _drift(found: Recalled) -> dict[str, list[str]] | None:
