@@ -9,6 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from onefold.adapters.models import ModelStore
+from onefold.signals.model import Aim
+
 from .world import onefold, write_config
 
 Capture = pytest.CaptureFixture[str]
@@ -69,6 +72,43 @@ def test_a_model_is_trained_activated_and_traded_on(folder: Path, capsys: Captur
     other = onefold(capsys, "train", "--model", "dips", "--on", "2026-11-21", "--json")
     [third] = other.json["trained"]
     assert (third["version"], third["new"], third["metrics"]["trials"]) == (2, True, 2.0)
+
+
+def aims(folder: Path) -> dict[str, Aim | None]:
+    """Return what first versions in the store say in `label` and `rule`, whatever their words."""
+    listed = ModelStore(folder / "models").listed()
+    sidecars = [one.sidecar for one in listed if one.sidecar is not None and one.version == 1]
+    return {one.name: msgspec.structs.replace(one, target="").aim for one in sidecars}
+
+
+def test_a_trained_model_says_what_it_predicts(folder: Path, capsys: Capture) -> None:
+    """A strategy that asks something else does without it, and the reason is said."""
+    onefold(capsys, "train", "--on", "2026-11-20")
+    said = {
+        "dips": Aim("trade", "ibs_a"),
+        "updown": Aim("direction"),
+        "trends": Aim("trade", "crossover"),
+    }
+    assert aims(folder) == said
+    for name in said:
+        onefold(capsys, "models", "activate", name, "1")
+    assert "not what" not in onefold(capsys, "backtest").err
+    for change, why in (
+        (
+            ("kind: ml_ibs, params: { model: dips }", "kind: ml_momentum, params: { model: dips }"),
+            "predicts whether a trade of ibs_a pays: not what ml_momentum asks",
+        ),
+        (
+            ("params: { model: dips }", "params: { model: trends }"),
+            "predicts whether a trade of crossover pays: not what ml_ibs asks",
+        ),
+        (
+            ("model: updown", "model: dips"),
+            "predicts whether a trade of ibs_a pays: not what ml_direction asks",
+        ),
+    ):
+        write_config(folder, CONFIG.replace(*change, 1))
+        assert why in onefold(capsys, "backtest").err
 
 
 def test_a_score_that_never_reaches_its_threshold_is_said(folder: Path, capsys: Capture) -> None:
@@ -276,6 +316,7 @@ def test_a_rule_of_ones_own_is_filtered_by_a_model_of_ones_own(
     assert done.code == 0, done.err
     card = (folder / "models" / "dips" / "1" / "card.md").read_text()
     assert "whether a trade of dip (length 4) pays, after costs" in card
+    assert aims(folder) == {"dips": Aim("trade", "dip")}
     onefold(capsys, "models", "activate", "dips", "1")
     session = onefold(capsys, "run", "--json")
     assert session.json["trades"] > 50

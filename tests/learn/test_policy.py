@@ -19,7 +19,7 @@ from onefold.learn.config import TrainingConfig
 from onefold.learn.evidence import LEVEL
 from onefold.learn.policy import Learnt, Network, _metrics, learn
 from onefold.signals import strategy
-from onefold.signals.model import Models
+from onefold.signals.model import Aim, Models
 from onefold.signals.runtimes import predictor
 from onefold.sim.plan import Plan
 from support import bars_of
@@ -114,6 +114,7 @@ def test_the_same_seed_is_the_same_policy_and_it_proves_itself(
     store = ModelStore(tmp_path)
     store.activate("learner", store.add(learnt.sidecar, learnt.artifact).version)
     assert store.get("learner").scores(np.zeros((3, 2))).shape == (3,)
+    assert msgspec.structs.replace(learnt.sidecar, target="").aim == Aim("policy")
 
 
 def test_no_skill_is_found_in_a_random_walk() -> None:

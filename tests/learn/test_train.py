@@ -33,7 +33,7 @@ from onefold.learn.train import (
 )
 from onefold.learn.weights import attribution
 from onefold.signals import strategy
-from onefold.signals.model import Model
+from onefold.signals.model import Aim, Model
 from onefold.signals.runtimes import predictor
 
 from .test_labels import plan_of, walk
@@ -56,20 +56,38 @@ def sample_of(bars: Bars, **facts: Any) -> Sample:
 @pytest.fixture(scope="module")
 def trained() -> Trained:
     found = sample_of(walk(4, 2_000))
-    return train("dips", found, config_of(), target="a test", created_on="2026-11-20")
+    return train("dips", found, config_of(), target="a test", rule="ibs_a", created_on="2026-11-20")
 
 
 def test_the_same_inputs_give_the_same_bytes(trained: Trained) -> None:
     again = train(
-        "dips", sample_of(walk(4, 2_000)), config_of(), target="a test", created_on="2026-11-20"
+        "dips",
+        sample_of(walk(4, 2_000)),
+        config_of(),
+        target="a test",
+        rule="ibs_a",
+        created_on="2026-11-20",
     )
     assert again.artifact == trained.artifact
     assert msgspec.json.encode(again.sidecar) == msgspec.json.encode(trained.sidecar)
     assert markdown(card_of(again)) == markdown(card_of(trained))
     other = train(
-        "dips", trained.sample, config_of(rate=0.1), target="a test", created_on="2026-11-20"
+        "dips",
+        trained.sample,
+        config_of(rate=0.1),
+        target="a test",
+        rule="ibs_a",
+        created_on="2026-11-20",
     )
     assert other.artifact != trained.artifact
+
+
+def test_a_sidecar_says_what_was_taught_in_fields_that_decide(trained: Trained) -> None:
+    assert (trained.sidecar.label, trained.sidecar.rule) == ("trade", "ibs_a")
+    facts = {"label": "direction", "horizon": 5}
+    found, given = sample_of(walk(4, 2_000), **facts), config_of(**facts)
+    updown = train("up", found, given, target="a test", rule="", created_on="2026-11-20")
+    assert updown.sidecar.aim == Aim("direction")
 
 
 def test_the_order_of_operator_sets_does_not_matter() -> None:
@@ -236,7 +254,7 @@ def test_the_mean_area_of_folds_that_say_nothing_is_a_half(trained: Trained) -> 
 def test_the_best_of_many_needs_more_to_be_called_skill(trained: Trained) -> None:
     """Each further attempt under a name has a smaller level; all of them add up to the whole."""
     found = with_skill(trained.sample, 5)
-    given = {"target": "a test", "created_on": "2026-11-20"}
+    given = {"target": "a test", "rule": "ibs_a", "created_on": "2026-11-20"}
     seen: list[str] = []
 
     def numbered(number: int, attempt: str) -> int:
@@ -319,7 +337,7 @@ def test_labels_that_overlap_every_fold_are_refused() -> None:
     long = config_of(label="direction", horizon=390, folds=2)
     found = sample_of(walk(4, 800), label="direction", horizon=390, folds=2)
     with pytest.raises(DataError, match=r"none of 2 folds can be tested.*a shorter horizon"):
-        train("long", found, long, target="a test", created_on="2026-11-20")
+        train("long", found, long, target="a test", rule="", created_on="2026-11-20")
 
 
 def test_prices_below_zero_are_labelled_by_what_they_do_and_have_no_logarithm() -> None:
@@ -399,7 +417,7 @@ def test_a_card_says_what_there_is(trained: Trained) -> None:
 def test_a_card_says_what_a_threshold_lets_pass(trained: Trained) -> None:
     """Enough to choose `gates.conf_min` from: by the calibrated score, on events not trained on."""
     found = with_skill(trained.sample, 7)
-    one = train("dips", found, config_of(), target="a test", created_on="2026-11-20")
+    one = train("dips", found, config_of(), target="a test", rule="ibs_a", created_on="2026-11-20")
     points = one.sidecar.calibration
     assert points is not None
     said = np.interp(one.evidence.scores, points.x, points.y)

@@ -98,9 +98,15 @@ def trained_of(loaded: Loaded, name: str, created_on: str) -> Stored:
     if config.label == "policy":
         return _policy(loaded, name, plan, columns, created_on)
     found = sample(plan, columns, config)
-    target = _target(config, plan)
-    numbered = _numbered(loaded, name, created_on)
-    trained = train(name, found, config, target=target, created_on=created_on, numbered=numbered)
+    trained = train(
+        name,
+        found,
+        config,
+        target=_target(config, plan),
+        rule=plan.placements[0].strategy.kind if config.label == "trade" else "",
+        created_on=created_on,
+        numbered=_numbered(loaded, name, created_on),
+    )
     sidecar, is_new = _added(loaded, trained.sidecar, trained.artifact)
     card = card_of(replace(trained, sidecar=sidecar), _said(config, plan, sidecar))
     return _stored(loaded, sidecar, card, is_new=is_new)

@@ -23,6 +23,7 @@ def drafted(
     config: TrainingConfig,
     *,
     target: str,
+    rule: str = "",
     created_on: str,
     span: tuple[int, int],
     interval_ns: int,
@@ -31,8 +32,10 @@ def drafted(
 ) -> Sidecar:
     """Return what is known of a model before it has been trained.
 
-    `span` is the time that it learns from, in nanoseconds; it expires so many days after its end.
-    `interval_ns` is the length of its bars, 0 where they differ.
+    `target` says in words what it predicts, and `rule` is the kind of the rule whose trades it
+    judges, empty where it judges none. `span` is the time that it learns from, in nanoseconds; it
+    expires so many days after its end. `interval_ns` is the length of its bars, 0 where they
+    differ.
     """
     names = [feature_of(text).name for text in config.features]
     last_day = np.datetime64(span[1], "ns").astype("M8[D]")
@@ -52,6 +55,8 @@ def drafted(
         interval_ns=interval_ns,
         events=_events(config),
         cusum=config.cusum or 0.0,
+        label=config.label,
+        rule=rule,
         data_hash=data_hash,
         target=target,
         expires_on=str(last_day + np.timedelta64(config.expires_days, "D")),

@@ -66,14 +66,16 @@ def train(
     config: TrainingConfig,
     *,
     target: str,
+    rule: str,
     created_on: str,
     numbered: Numbered = uncounted,
 ) -> Trained:
     """Return a trained model; `created_on` is a date, `target` says what it predicts.
 
-    `numbered` says which attempt under this name it is, before anybody knows what comes of it: the
-    more there were, the more luck the best of them may have had. Raises `ModelError` where the
-    exported model is not the trained one, `DataError` where there is too little to judge it by.
+    `rule` is the kind of the rule whose trades it judges, empty where it judges none. `numbered`
+    says which attempt under this name it is, before anybody knows what comes of it: the more there
+    were, the more luck the best of them may have had. Raises `ModelError` where the exported model
+    is not the trained one, `DataError` where there is too little to judge it by.
     """
     booster = fit_booster(found.features, found.won, found.weights, config)
     artifact = exported(booster, name, found.features.shape[1])
@@ -88,6 +90,7 @@ def train(
         name,
         config,
         target=target,
+        rule=rule,
         created_on=created_on,
         span=(int(found.spans.start.min()), int(found.spans.end.max())),
         interval_ns=found.interval_ns,

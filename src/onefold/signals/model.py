@@ -149,7 +149,7 @@ _AIMS = (
     (re.compile(r"whether the strongest trend rises "), "trend"),
     (re.compile(r"nothing: a policy "), "policy"),
 )
-"""What sidecars without `label` say in `target`, as training has always written it."""
+"""What sidecars without `label` say in `target`, where training wrote only that."""
 
 
 def schema_hash(feature_names: Sequence[str]) -> str:
