@@ -14,13 +14,14 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench docs clean
 
 help:
 	@echo "make demo    backtest, simulate and replay the sample data, and prove them identical"
 	@echo "make test    run all tests; ARGS=\"-k journal\" runs some"
 	@echo "make lint    check style, types, layers and the lock file"
 	@echo "make bench   measure against other libraries; ARGS=--help shows the options"
+	@echo "make docs    build the documentation as a site, into build/site"
 	@echo "make setup   only install, into $(VENV); PYTHON=python3.13 chooses the interpreter"
 	@echo "make clean   remove what setup, tests and benchmarks made; runs and journals stay"
 
@@ -34,7 +35,7 @@ $(READY): pyproject.toml uv.lock
 	@test -x $(BIN)/uv || { \
 	    echo "Setting up $(VENV); this takes a minute the first time."; \
 	    $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet "uv>=0.9"; }
-	@$(BIN)/uv sync --frozen --quiet --extra live --extra learn --extra cluster --python $(BIN)/python
+	@$(BIN)/uv sync --frozen --quiet --extra live --extra learn --extra cluster --extra ops --extra postgres --python $(BIN)/python
 	@touch $@
 
 demo: $(READY)
@@ -52,6 +53,9 @@ lint: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:
 	@rm -rf $(VENV) .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache \

@@ -22,7 +22,7 @@ from benchmarks.report import OURS
 from benchmarks.runner import Bounds, Run, default_core, run_work
 
 COMPARED = ("w1", "w2", "w3", "w4")
-EVERYTHING = (*COMPARED, "w5", "w6", "w7", "process")
+EVERYTHING = (*COMPARED, "w5", "w6", "w7", "w10", "process")
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,9 @@ def measure_figures(options: argparse.Namespace) -> processes.Figures:
     if OURS in options.peers and "w7" in options.works:
         progress("w7: models")
         parts.append(processes.model_figures(bounds_of(options)))
+    if OURS in options.peers and "w10" in options.works:
+        progress("w10: the database")
+        parts.append(processes.database_figures(bounds_of(options)))
     if OURS in options.peers and "process" in options.works:
         progress("process: onefold --help, onefold demo")
         parts.append(processes.command_figures(bounds_of(options)))

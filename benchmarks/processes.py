@@ -81,6 +81,11 @@ def model_figures(bounds: Bounds) -> Figures:
     return figures_of("W7", "benchmarks.w7_models", bounds)
 
 
+def database_figures(bounds: Bounds) -> Figures:
+    """Return what ``benchmarks.w10_database`` measured on the disk that holds ``.benchmarks``."""
+    return figures_of("W10", "benchmarks.w10_database", bounds)
+
+
 def is_number(value: object) -> bool:
     """Return whether a value of the line is a figure rather than a description."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -39,9 +39,10 @@ from onefold.domain.venue import (
 )
 from onefold.engine.blotter import Blotter
 from onefold.engine.control import Control
-from onefold.engine.desk import Desk, DeskRules
+from onefold.engine.desk import Desk
 from onefold.engine.heartbeat import NAME, Heartbeat
-from onefold.engine.live import Live, LiveRules
+from onefold.engine.live import Live
+from onefold.engine.patience import DeskRules, LiveRules
 from onefold.engine.recorder import Recorder
 from onefold.engine.session import Outgoing, Session
 from onefold.journal import Journal

@@ -162,13 +162,18 @@ def test_no_module_is_dead() -> None:
 
 
 def entry_points() -> set[str]:
-    """Return the modules that are started by name: scripts, and commands imported when used."""
+    """Return the modules that are started by name: scripts, commands, versions of the database."""
     from onefold.app.main import COMMANDS
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     scripts = {target.partition(":")[0] for target in project["project"]["scripts"].values()}
     commands = {f"onefold.app.commands.{command.module}" for command in COMMANDS.values()}
-    return {"onefold", "onefold.__main__", *scripts, *commands}
+    inside = (ROOT / "src" / "onefold" / "ops" / "database" / "migrations").rglob("*.py")
+    migrations = {
+        ".".join(p.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+        for p in inside
+    }
+    return {"onefold", "onefold.__main__", *scripts, *commands, *migrations}
 
 
 # --- text ----------------------------------------------------------------------------------------

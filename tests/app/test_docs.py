@@ -14,7 +14,7 @@ import typer
 from onefold.app import settings_doc
 from onefold.app.main import COMMANDS
 from onefold.app.output import INTERRUPTED, UNEXPECTED
-from onefold.app.settings import load_settings, settings_of
+from onefold.app.settings import LOOKING_ON, load_settings, overrides, settings_of
 from onefold.app.wiring import Wired
 from onefold.domain import errors
 
@@ -37,11 +37,21 @@ def test_the_table_of_settings_is_that_of_the_models() -> None:
     )
 
 
+def test_the_variables_are_those_of_the_models_and_give_the_defaults() -> None:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert text == settings_doc.env_example(), "run: onefold settings --env > .env.example"
+    lines = re.findall(r"^# (ONEFOLD_[A-Z_]+)=(.+)$", text, re.MULTILINE)
+    given = {name: value for name, value in lines if "__NAME__" not in name}
+    assert len(given) > 100
+    assert settings_of(overrides({}, given)) == settings_of({})
+
+
 def test_every_field_of_the_models_is_in_the_table() -> None:
     paths = {row.path for row in settings_doc.setting_rows()}
     written = settings_of({"data": {"ES": {"path": "x"}}, "strategies": {"a": {"kind": "b"}}})
     missing = []
-    for path in _leaves(written.as_written()):
+    looking_on = written.model_dump(mode="json", include=set(LOOKING_ON))
+    for path in _leaves({**written.as_written(), **looking_on}):
         general = re.sub(r"^strategies\.a\.", "strategies.NAME.", path)
         general = re.sub(r"^(data|instruments)\.ES\.", r"\1.SYMBOL.", general)
         if general not in paths:

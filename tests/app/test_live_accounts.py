@@ -16,17 +16,9 @@ import some_models
 from engine.live_rig import HandFeed
 from engine.test_live import bar
 from onefold.adapters.models import ModelStore
+from onefold.app.accounts import Account, check_abilities, enabled_accounts, kept
 from onefold.app.configfile import environment
-from onefold.app.live import (
-    Account,
-    Source,
-    check_abilities,
-    enabled_accounts,
-    kept,
-    live_source,
-    running,
-    succeeded,
-)
+from onefold.app.live import Source, live_source, running, succeeded
 from onefold.app.settings import Loaded, accounts_of, check_secrets, load_settings, settings_of
 from onefold.app.wiring import recorded_recipe
 from onefold.domain.errors import ConfigError

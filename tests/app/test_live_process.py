@@ -148,7 +148,8 @@ def check_divergence(folder: Path) -> None:
     )  # fmt: skip
     report = msgspec.json.decode(done.stdout)
     found = report["divergence"]
-    assert found["made"] == pytest.approx(report["equity"] - 100_000, abs=0.01)
+    # What was filled after the last bar is in the books, and not yet in the equity by bars.
+    assert found["made"] == pytest.approx(beat(folder)["equity"] - 100_000, abs=0.01)  # type: ignore[operator]
     assert sum(found["classes"].values()) == pytest.approx(found["made"] - found["twin"], abs=0.1)
     assert found["made"] != found["twin"]
 

@@ -17,7 +17,7 @@ import pytest
 
 from onefold.app.commands.explain import parse_time
 from onefold.app.commands.run import counted
-from onefold.app.settings import PaceSettings
+from onefold.app.session_settings import PaceSettings
 from onefold.app.wiring import Wired
 from onefold.domain.records import Bar
 from onefold.sim.backtest import Run

@@ -41,13 +41,13 @@ class Saying(Inference):
 
     def __init__(self, change: Callable[[int, float], float]) -> None:
         super().__init__()
-        self._change, self._asked = change, 0
+        self._change, self._count = change, 0
 
     def ask(self, score: object, kernel: object, values: object) -> tuple[float | None, str]:
         """Return the answer as a test wants it, by the number of the question."""
         value, why = super().ask(score, kernel, values)  # type: ignore[arg-type]
-        self._asked += 1
-        return (value if value is None else self._change(self._asked, value)), why
+        self._count += 1
+        return (value if value is None else self._change(self._count, value)), why
 
 
 def trade_live(

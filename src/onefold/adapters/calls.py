@@ -13,6 +13,7 @@ long), cannot say how long to wait, and know no reserve. Times here are those of
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 PAUSE_S = 5.0
 """A read waits out pauses of up to this length when it is asked to come back later."""
+
+log = logging.getLogger("onefold.api.calls")
 
 WORDS_MAX = 200
 """How much of a foreign error's text is shown."""
@@ -70,7 +73,7 @@ class Calls:
     ) -> None:
         self.name = name
         self._deadline_s = deadline_s
-        self._breaker = _Breaker(breaker_failures, breaker_reset_s)
+        self._breaker = _Breaker(name, breaker_failures, breaker_reset_s)
         self._ordinary = None if per_second is None else _Lane(per_second * (1 - reserve))
         self._reserved = None if not per_second or not reserve else _Lane(per_second * reserve)
         self._quiet_until = 0.0
@@ -175,6 +178,7 @@ class Calls:
 
     def _again(self, error: Exception) -> bool | float:
         """Return whether to repeat a read, or after how many seconds."""
+        log.debug("%s: a read is asked again after: %s", self.name, error)
         if isinstance(error, VenueRefused):
             wait_s = error.retry_after_s
             # The engine must hear of a long pause at once; it shows stale data meanwhile.
@@ -186,7 +190,8 @@ class Calls:
 class _Breaker:
     """Closed until so many failures in a row; then open, and every `reset_s` one call may try."""
 
-    def __init__(self, failures: int, reset_s: float) -> None:
+    def __init__(self, name: str, failures: int, reset_s: float) -> None:
+        self._name = name
         self._failures_max = failures
         self._reset_s = reset_s
         self._failures = 0
@@ -207,8 +212,14 @@ class _Breaker:
         self._failures += 1
         if self._failures >= self._failures_max:
             self._open_until = now + self._reset_s
+        if self._failures == self._failures_max:  # once, and not for each try while it is open
+            said = "%s has left %d calls in a row without an answer: it is left alone for %g s"
+            extra = {"component": "breaker", "source": self._name}
+            log.warning(said, self._name, self._failures, self._reset_s, extra=extra)
 
     def answered(self) -> None:
+        if self._failures >= self._failures_max:
+            log.info("%s answers again", self._name)
         self._failures = 0
 
 

@@ -1,12 +1,12 @@
-"""What the commands that reach a running session share: finding it, asking it, waiting for it."""
+"""How commands and server reach a running session: finding it, asking it, waiting for it."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -15,10 +15,15 @@ from onefold.app.operator import operator
 from onefold.app.output import emit, note
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.engine.control import Control, Request
-from onefold.engine.heartbeat import is_running, read_heartbeat
+from onefold.engine.heartbeat import NAME, is_running, read_heartbeat
 
 WAIT_S = 10.0
 POLL_S = 0.02
+STALE_S = 90.0
+"""Three beats that did not come."""
+
+Until = Callable[[dict[str, Any] | None], bool]
+"""Whether a heartbeat, or that there is none, shows that it is done."""
 
 AccountName = Annotated[
     str, typer.Option("--account", help="Only this account; all of them when left out.")
@@ -59,8 +64,32 @@ def heartbeat_of(folder: Path) -> dict[str, Any] | None:
     return beat
 
 
-def request(command: str, strategy: str, instrument: str, reason: str) -> Request:
-    """Return a request of this person, now."""
+def state_of(folder: Path) -> dict[str, Any]:
+    """Return what is known of an account: how it runs, its heartbeat, its kill switches."""
+    beat = heartbeat_of(folder)
+    last = read_heartbeat(folder) or {}
+    age_s = _age_s(folder)
+    how = "running" if beat is not None else "stopped" if last.get("stopped") else "not running"
+    if beat is not None and age_s is not None and age_s > STALE_S:
+        how = f"stuck: no heartbeat for {age_s:.0f} s"
+    switches = Control(folder).switches() if folder.is_dir() else {}
+    return {
+        "state": how,
+        **last,
+        "heartbeat_age_s": None if age_s is None else round(age_s, 1),
+        "kill_switches": {scope.file_name: reason for scope, reason in switches.items()},
+    }
+
+
+def _age_s(folder: Path) -> float | None:
+    try:
+        return max(0.0, time.time() - (folder / NAME).stat().st_mtime)
+    except OSError:
+        return None
+
+
+def request(command: str, strategy: str, instrument: str, reason: str, by: str = "") -> Request:
+    """Return a request of somebody, now; of the person who runs this process when left out."""
     return Request(
         id=uuid.uuid4().hex,
         command=command,
@@ -68,8 +97,33 @@ def request(command: str, strategy: str, instrument: str, reason: str) -> Reques
         strategy=strategy,
         instrument=instrument,
         reason=reason,
-        operator=operator(),
+        operator=by or operator(),
     )
+
+
+class Asked(NamedTuple):
+    """What became of requests: in words, and whether they were done, refused, late or wait."""
+
+    said: str
+    outcome: Literal["done", "refused", "late", "waits"]
+
+
+def ask_session(folder: Path, requests: Sequence[Request], until: Until) -> Asked:
+    """Put requests where the session of a folder finds them, and wait until it has done them.
+
+    One that does not run finds them when it starts, but for a stop.
+    """
+    if heartbeat_of(folder) is None and [one.command for one in requests] == ["stop"]:
+        return Asked("does not run", "waits")
+    control = Control(folder)
+    for one in requests:
+        control.ask(one)
+    if heartbeat_of(folder) is None:
+        return Asked("does not run; it will find this when it starts", "waits")
+    if not _waited(folder, until):
+        return Asked(f"asked, but there was no answer within {WAIT_S:.0f} s", "late")
+    refused = "; ".join(filter(None, map(control.refusal, requests)))
+    return Asked(refused, "refused") if refused else Asked("done", "done")
 
 
 def ask(
@@ -81,44 +135,31 @@ def ask(
     instrument: str = "",
     reason: str = "",
     json_: bool,
-    until: Callable[[dict[str, Any] | None], bool],
+    until: Until,
 ) -> None:
     """Ask the sessions of some accounts, wait until they have done it, and say so.
 
-    A session that does not run finds the request when it starts, but for a stop. Raises
-    `ConfigError` when one that runs does not answer in time; the request stays.
+    Raises `ConfigError` when one that runs does not answer in time; the request stays.
     """
-    told: dict[str, str] = {}
-    late: list[str] = []
-    refused: list[str] = []
+    told: dict[str, Asked] = {}
     for name, folder in folders(config, account).items():
-        if heartbeat_of(folder) is None and commands == ["stop"]:
-            told[name] = "does not run"
-            continue
-        control = Control(folder)
         asked = [request(command, strategy, instrument, reason) for command in commands]
-        for one in asked:
-            control.ask(one)
-        if heartbeat_of(folder) is None:
-            told[name] = "does not run; it will find this when it starts"
-        elif _waited(folder, until):
-            told[name] = "; ".join(filter(None, map(control.refusal, asked))) or "done"
-            refused += [name] if told[name] != "done" else []
-        else:
-            told[name] = f"asked, but there was no answer within {WAIT_S:.0f} s"
-            late.append(name)
+        told[name] = ask_session(folder, asked, until)
     if json_:
-        emit({"commands": commands, "accounts": told})
+        said = {name: one.said for name, one in told.items()}
+        emit({"commands": commands, "accounts": said})
     else:
-        for name, what in told.items():
-            note(f"account {name}: {', '.join(commands)}: {what}")
+        for name, one in told.items():
+            note(f"account {name}: {', '.join(commands)}: {one.said}")
+    refused = [name for name, one in told.items() if one.outcome == "refused"]
+    late = [name for name, one in told.items() if one.outcome == "late"]
     if refused:
-        raise ConfigError(f"refused by {', '.join(refused)}: {told[refused[0]]}")
+        raise ConfigError(f"refused by {', '.join(refused)}: {told[refused[0]].said}")
     if late:
         raise ConfigError(f"no answer from {', '.join(late)}; see `onefold status`")
 
 
-def _waited(folder: Path, until: Callable[[dict[str, Any] | None], bool]) -> bool:
+def _waited(folder: Path, until: Until) -> bool:
     deadline = time.monotonic() + WAIT_S
     inbox = folder / "control" / "inbox"
     while time.monotonic() < deadline:

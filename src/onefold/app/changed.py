@@ -16,8 +16,8 @@ import msgspec
 
 from onefold.adapters.files import FileFeed
 from onefold.adapters.models import ModelStore
+from onefold.app.accounts import Account
 from onefold.app.configfile import read_yaml
-from onefold.app.live import Account
 from onefold.app.settings import Loaded, accounts_of, load_settings
 from onefold.app.wiring import (
     Recipe,

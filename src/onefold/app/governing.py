@@ -1,4 +1,4 @@
-"""What the commands of governance share: an account's parameters, and what its configuration says.
+"""What all of governance shares: an account's parameters, and what its configuration says.
 
 They work on the file that sessions read, so they need no session that runs; one that does takes a
 change within a second and journals it.
@@ -24,7 +24,15 @@ from onefold.domain.rules import AccountRules, Gates, Limits
 from onefold.domain.words import MandateKind
 from onefold.engine.parameters import ParameterFile
 from onefold.engine.succession import current
-from onefold.governance.parameters import CONF_MIN, SUPPRESS, Entry, Key, Parameters, Version
+from onefold.governance.parameters import (
+    CONF_MIN,
+    SUPPRESS,
+    Entry,
+    Key,
+    Parameters,
+    Version,
+    proposed,
+)
 
 GOVERNOR = "governor"
 """Who makes the versions that follow from evidence alone."""
@@ -110,7 +118,11 @@ class Governed(NamedTuple):
 
 def governed(config: Path, account: str) -> Governed:
     """Return the account that is meant, with everything checked. Raises `ConfigError`."""
-    loaded = load_settings(config)
+    return governed_in(load_settings(config), account)
+
+
+def governed_in(loaded: Loaded, account: str) -> Governed:
+    """Return the account that is meant of settings that are read already. Raises `ConfigError`."""
     accounts = accounts_of(loaded.settings)
     if not account and len(accounts) > 1:
         raise ConfigError(f"say which account is meant with --account: {', '.join(accounts)}")
@@ -132,16 +144,19 @@ def newest_of(one: Governed) -> Path:
     return max(found, key=lambda path: max(f.stat().st_mtime for f in path.glob("*.jsonl")))
 
 
-def entry(reason: str, evidence: str = "") -> Entry:
-    """Return an entry of this person, now. Raises `ConfigError` without a reason."""
+def entry(reason: str, evidence: str = "", by: str = "") -> Entry:
+    """Return an entry of somebody, now; of the person who runs this process when left out.
+
+    Raises `ConfigError` without a reason.
+    """
     if not reason.strip():
         raise ConfigError("give a --reason: it stands in the record for good")
-    return Entry(time.time_ns(), person(), one_line(reason.strip()), evidence)
+    return Entry(time.time_ns(), person(by), one_line(reason.strip()), evidence)
 
 
-def person() -> str:
+def person(by: str = "") -> str:
     """Return who asks; nobody can be taken for the governor."""
-    name = operator()
+    name = by or operator()
     return f"user {name}" if name == GOVERNOR else name
 
 
@@ -174,6 +189,39 @@ def check_value(mandate: str, value: float) -> None:
     except ValidationError as error:
         said = error.errors(include_url=False)[0]["msg"]
         raise ConfigError(f"{mandate}: {value:g} cannot be: {said}") from None
+
+
+def set_value(
+    one: Governed, mandate: str, value: float, scope: tuple[str, str], reason: str, by: str = ""
+) -> Version:
+    """Set a threshold or limit in a scope (strategy, instrument; empty for all), and keep it.
+
+    On a live account, what lets more be traded is only proposed. Raises `ConfigError`.
+    """
+    keys = keys_of(one, mandate, *scope)
+    check_value(mandate, value)
+    wanted = [(key, value) for key in keys]
+    return one.extend(
+        lambda p: _or_proposed(one, p.changed(wanted, one.configured, entry(reason, by=by)))
+    )
+
+
+def roll_back(one: Governed, version: int, reason: str, by: str = "") -> Version:
+    """Give all thresholds the values that they had after a version. Raises `ConfigError`."""
+    return one.extend(lambda p: _or_proposed(one, p.rolled_back(version, entry(reason, by=by))))
+
+
+def approve(one: Governed, version: int, reason: str, by: str = "") -> Version:
+    """Put a proposal into force. Raises `ConfigError`."""
+    both = one.account.second_person
+    return one.extend(lambda p: p.approved(version, entry(reason, by=by), second_person=both))
+
+
+def _or_proposed(one: Governed, made: Version) -> Version:
+    """Return a version of a live account as a proposal, if more may be traded after it."""
+    if not (one.is_live and any(change.loosens for change in made.changes)):
+        return made
+    return proposed(made)
 
 
 def taken(one: Governed, version: Version) -> str:

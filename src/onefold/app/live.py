@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,34 +20,28 @@ from typing import Any, Protocol
 
 import msgspec
 
-from onefold.app.bundles import BundleStore
-from onefold.app.live_settings import AccountSettings
-from onefold.app.settings import Loaded, accounts_of
+from onefold.app.accounts import (
+    Account,
+    check_abilities,
+    check_promoted,
+    kept,
+    today,
+)
 from onefold.app.sources import Source, live_source, recorded_source
 from onefold.app.vet import vet
-from onefold.app.wiring import (
-    Chosen,
-    Recipe,
-    asked_by,
-    build,
-    chosen_of,
-    load_bars,
-    read_sources,
-    recorded_recipe,
-    store_of,
-)
-from onefold.domain.errors import ConfigError, ModelError, VenueRefused, VenueUncertain
+from onefold.app.wiring import Recipe, build, load_bars, recorded_recipe
+from onefold.domain.errors import ConfigError, VenueRefused, VenueUncertain
 from onefold.domain.instruments import Instrument
 from onefold.domain.ports import LiveVenue
 from onefold.domain.records import Handover, Mandate, Order, Record, SessionStart
-from onefold.domain.venue import Abilities
 from onefold.engine.control import Control
-from onefold.engine.desk import Desk, DeskRules
+from onefold.engine.desk import Desk
 from onefold.engine.heartbeat import NAME, Heartbeat
 from onefold.engine.inference import Inference
 from onefold.engine.instance import Instance
-from onefold.engine.live import Live, LiveRules
-from onefold.engine.parameters import Governance, ParameterFile
+from onefold.engine.live import Live
+from onefold.engine.parameters import Governance
+from onefold.engine.patience import DeskRules, LiveRules
 from onefold.engine.recorder import Recorder
 from onefold.engine.replay import started
 from onefold.engine.session import Mirror, Outgoing, Session
@@ -59,13 +54,17 @@ from onefold.engine.succession import (
     new_folder,
 )
 from onefold.journal import Journal, read
-from onefold.signals.model import Model, silenced
+from onefold.ops.logs import speaking_of
 from onefold.sim.exchange import SimulatedVenue
 from onefold.sim.plan import Plan
 
 MB = 1_000_000
+log = logging.getLogger("onefold.application.accounts")
+Observer = Callable[[Account, Session], Callable[[Record], None]]
+"""Made once a session has recovered; what it returns hears every new record, in order, after it is
+durable and after what it orders has left; or before it is folded, where it says that it hears
+`at_once`. What it raises is logged, and trading goes on."""
 RETRY_S, RETRY_MAX_S = 1.0, 60.0
-WANTED_LIMITS = ("daily_loss", "drawdown", "gross_exposure", "max_order_value")
 _VENUES = {
     "alpaca": "AlpacaVenue",
     "ccxt": "CcxtVenue",
@@ -73,86 +72,6 @@ _VENUES = {
     "oanda": "OandaVenue",
     "traderspost": "TradersPostVenue",
 }
-
-
-class Account:
-    """One account of a configuration in one mode: its names, its folder, what it needs to run.
-
-    Raises `ConfigError` for what live trading needs and is not there.
-    """
-
-    def __init__(self, loaded: Loaded, name: str, one: AccountSettings, mode: str) -> None:
-        self.loaded, self.name, self.settings, self.mode = loaded, name, one, mode
-        self.folder = loaded.account_folder(name)
-        if mode == "live":
-            where = f"accounts.{name}"
-            if loaded.settings.session.durability != "durable":
-                raise ConfigError(
-                    "session.durability: --mode live needs durable: an order must not leave before "
-                    "its record is on the disk"
-                )
-            if one.venue is None:
-                raise ConfigError(f"{where}.venue: --mode live needs a venue for the orders")
-            if not one.approved.strip():
-                raise ConfigError(
-                    f"{where}.approved: say who approved live trading, when and why; "
-                    "without that no order leaves"
-                )
-
-    @property
-    def venue(self) -> str:
-        """Return where its orders go, without secrets."""
-        one = self.settings.venue
-        return one.identity if one is not None and self.mode == "live" else ""
-
-    @property
-    def parameters(self) -> ParameterFile:
-        """Return what governance has changed for it."""
-        folder = self.loaded.resolve(self.loaded.settings.paths.governance)
-        return ParameterFile(folder / f"{self.name}.jsonl")
-
-    @property
-    def symbols(self) -> frozenset[str]:
-        """Return what the account's strategies trade, and what sets its currencies' rates."""
-        settings = self.loaded.settings
-        wanted = [settings.strategies[n] for n in self.settings.strategies or settings.strategies]
-        everything = {*settings.data, *settings.feeds}
-        traded = {s for one in wanted for s in one.instruments or everything}
-        return frozenset(traded | settings.rate_pairs.keys())
-
-    @property
-    def unlimited(self) -> list[str]:
-        """Return the limits of a live account that nobody should trade without, and are not set."""
-        limits = self.settings.limits
-        return [name for name in WANTED_LIMITS if getattr(limits, name) is None]
-
-    def recipe(self, intervals_ns: dict[str, int]) -> Recipe:
-        """Return what the account's decisions follow from."""
-        settings = self.loaded.settings
-        wanted = self.settings.strategies or tuple(settings.strategies)
-        mine = settings.model_copy(
-            update={
-                "account": self.settings.rules,
-                "strategies": {n: settings.strategies[n] for n in wanted},
-            }
-        )
-        loaded = Loaded(mine, self.loaded.path)
-        sources = read_sources(loaded)
-        store = store_of(loaded, today=today(), live=self.mode == "live")
-        return Recipe(mine, intervals_ns, sources, chosen_of(mine, sources, store)).fitted()
-
-
-def enabled_accounts(loaded: Loaded, mode: str, say: Callable[[str], None]) -> list[Account]:
-    """Return the accounts that run; the others are told of with the reason."""
-    found = []
-    for name, one in accounts_of(loaded.settings).items():
-        if one.enabled:
-            found.append(Account(loaded, name, one, "shadow" if one.shadow else mode))
-        else:
-            say(f"skipping account {name}: it is not enabled (accounts.{name}.enabled)")
-    if not found:
-        raise ConfigError("accounts: none is enabled, so there is nothing to run")
-    return found
 
 
 def source_of(account: Account) -> Source:
@@ -177,10 +96,13 @@ def venue_of(account: Account, instruments: Mapping[str, Instrument]) -> LiveVen
 
 @contextlib.asynccontextmanager
 async def running(
-    account: Account, source: Source, told: Callable[[str], None]
+    account: Account,
+    source: Source,
+    told: Callable[[str], None],
+    observers: Sequence[Observer] = (),
 ) -> AsyncIterator[Live]:
     """Take the right to trade, recover, and give a session that can be run; then close all."""
-    wanted = account.recipe(source.intervals_ns)
+    wanted = await account.proved_recipe(source.intervals_ns)
     recipe = kept(account, wanted)
     check_promoted(account, wanted)
     plan = recipe.plan()
@@ -188,6 +110,8 @@ async def running(
     for name, why in wanted.chosen.disabled.items():
         what = "does not trade" if name in recipe.chosen.disabled else "only leaves what it holds"
         told(f"strategy {name} {what}: {why}")
+        extra = {"component": "models", "strategy": name, "told": True}
+        log.warning("strategy %s %s: %s", name, what, why, extra=extra)
     async with contextlib.AsyncExitStack() as stack:
         instance = stack.enter_context(Instance(account.folder, account.name))
         venue = await _opened(account, source, plan, stack)
@@ -195,71 +119,14 @@ async def running(
         journal = stack.enter_context(_journal(account, path))
         builder = _Builder(account, source, recipe, plan, journal, instance, handover, told)
         if venue is None:
-            yield builder.simulated()
+            live = builder.simulated()
+            _observed(account, live, observers)
+            yield live
             return
         live = builder.with_venue(venue)
+        _observed(account, live, observers)
         yield live
         builder.leave(live.session)
-
-
-def check_promoted(account: Account, recipe: Recipe) -> None:
-    """Raise `ConfigError` for strategies that may not go live, where evidence is needed for that.
-
-    One that was promoted has to be what it was then, and its evidence has to be there. One that was
-    taken back enters nothing, and may leave what it holds; with parameters that cannot be read no
-    one enters anything.
-    """
-    if account.mode != "live" or not account.settings.needs_evidence:
-        return
-    try:
-        parameters = account.parameters.read()
-    except ConfigError:
-        return
-    held = {h.strategy for h in parameters.holds if h.holder == "stage" and h.action == "suppress"}
-    for name in recipe.settings.strategies:
-        if name in held or name in recipe.chosen.disabled:  # it enters nothing
-            continue
-        last = parameters.stages.get(name)
-        how = f"onefold check-transition live --strategy {name} --promote"
-        if last is None or last.stage != "live":
-            raise ConfigError(f"strategy {name!r} has not been promoted to live: {how}")
-        promoted, _, evidence = last.evidence.partition("/")
-        if promoted != recipe.strategy_hash(name):
-            raise ConfigError(f"strategy {name!r} has changed since it was promoted: {how}")
-        BundleStore(account.loaded, account.name).proven(evidence, name)
-
-
-def today() -> str:
-    """Return the date, UTC."""
-    return datetime.now(UTC).date().isoformat()
-
-
-def kept(account: Account, recipe: Recipe) -> Recipe:
-    """Return a live account's recipe with strategies that have lost their model, to leave only.
-
-    They may hold positions, whose stops must not end with the model. Their models are those of the
-    journal before, and say nothing any more: so nothing is entered.
-    """
-    before = current(account.folder, account.mode) if account.mode == "live" else None
-    if before is None or not recipe.chosen.disabled:
-        return recipe
-    recorded = recorded_recipe(before.start)
-    remembered = recorded.chosen.models.items()
-    silent = recipe._replace(chosen=Chosen({name: silenced(model) for name, model in remembered}))
-    disabled = dict(recipe.chosen.disabled)
-    left: dict[str, Model] = {}
-    for name in recipe.chosen.disabled:
-        if name not in recorded.settings.strategies or name in recorded.chosen.disabled:
-            continue
-        try:
-            left |= asked_by(silent, name)
-        except ModelError:  # it wants another model than the one that it had
-            continue
-        del disabled[name]
-    if len(disabled) == len(recipe.chosen.disabled):
-        return recipe
-    # A model that others ask too says nothing to them either: it has one voice in an account.
-    return recipe._replace(chosen=Chosen({**recipe.chosen.models, **left}, disabled))
 
 
 async def _opened(
@@ -280,10 +147,23 @@ async def _opened(
         await venue.open()
     for feed, _ in source.feeds:
         stack.push_async_callback(feed.close)
-        # One that cannot be reached is opened later: the venue is looked after meanwhile.
-        with contextlib.suppress(VenueUncertain):
+        try:
             await feed.open()
+        except VenueUncertain as error:
+            # One that cannot be reached is opened later: the venue is looked after meanwhile.
+            log.info("a feed cannot be reached yet: %s", error)
     return venue
+
+
+def _observed(account: Account, live: Live, observers: Sequence[Observer]) -> None:
+    """Let observers hear what a session records from now on; one that cannot be made is none."""
+    for make in observers:
+        name = getattr(make, "__qualname__", type(make).__name__)
+        try:
+            live.observers.add(name, make(account, live.session))
+        except Exception:
+            extra = {"component": "observers"}
+            log.exception("nothing of what is recorded goes to %s", name, extra=extra)
 
 
 def _journal(account: Account, path: Path) -> Journal:
@@ -455,6 +335,7 @@ class _Builder:
             rules=LiveRules(
                 late_bars=1e18 if source.is_recorded else self._plan.account.limits.freshness_bars,
                 on_stop=account.settings.on_stop,
+                latency_buckets_ms=account.loaded.settings.session.latency_buckets_ms,
             ),
             facts={
                 "account": account.name,
@@ -497,26 +378,6 @@ class _Builder:
         return wanted
 
 
-def check_abilities(plan: Plan, abilities: Abilities) -> None:
-    """Raise `ConfigError` for orders that a strategy would give and the venue does not take."""
-    for placement in plan.placements:
-        entry, exits = placement.rules.entry, placement.rules.exits
-        kinds = {"market": "exits", entry.order: "entry.order"}
-        if exits.resting:
-            kinds |= {"stop": "exits.resting"} if exits.stop or exits.trail else {}
-            kinds |= {"limit": "exits.resting"} if exits.take else {}
-        for kind, setting in kinds.items():
-            if kind not in abilities.kinds:
-                raise ConfigError(
-                    f"strategies.{placement.name}.{setting}: this venue takes no {kind} orders"
-                )
-        if entry.time_in_force not in abilities.times_in_force:
-            raise ConfigError(
-                f"strategies.{placement.name}.entry.time_in_force: this venue takes no orders "
-                f"{entry.time_in_force!r}"
-            )
-
-
 class Watcher(Protocol):
     """Who is told what becomes of accounts that run."""
 
@@ -535,6 +396,9 @@ class Watcher(Protocol):
     def failed(self, account: Account, error: BaseException) -> None:
         """Hear what ended an account badly."""
 
+    def stopped(self, account: Account, live: Live) -> None:
+        """Hear that an account has come to a good end."""
+
 
 async def run_accounts(
     accounts: Sequence[Account],
@@ -543,23 +407,30 @@ async def run_accounts(
     killed: str,
     stopping: asyncio.Event,
     watcher: Watcher,
+    observers: Sequence[Observer] = (),
 ) -> dict[str, Live]:
     """Run accounts side by side until each has ended; return those that came to a good end.
 
-    An account whose source or venue cannot be reached tries again until `stopping`.
+    An account whose source or venue cannot be reached tries again until `stopping`. `observers`
+    are made for each session, and hear what it records.
     """
     ended: dict[str, Live] = {}
 
     async def one(account: Account) -> None:
+        with speaking_of(account=account.name, mode=account.mode):
+            await kept_up(account)
+
+    async def kept_up(account: Account) -> None:
         delay_s = RETRY_S
         watcher.starting(account)
         while not stopping.is_set():
             try:
                 told = partial(watcher.told, account)
-                async with running(account, source(account), told) as live:
+                async with running(account, source(account), told, observers) as live:
                     watcher.opened(account, live)
                     await live.run(killed=killed)
                     ended[account.name] = live
+                    watcher.stopped(account, live)
                     if live.left():
                         names = ", ".join(live.left())
                         said = f"entries may still work at the venue, look there: {names}"

@@ -50,6 +50,8 @@ COMMANDS: dict[str, Command] = {
     "backtest": Command("backtest", "Run the strategies over all data and write a report."),
     "run": Command("run", "Run the strategies event by event, with a durable journal."),
     "status": Command("status", "Tell what every account is doing."),
+    "preflight": Command("preflight", "Check everything that a session needs, before it starts."),
+    "health": Command("health", "Tell whether all is well, check by check."),
     "stop": Command("stop", "End a running session in good order."),
     "emergency-stop": Command("emergency_stop", "Stop trading at once, durably; or flatten too."),
     "reduce-only": Command("reduce_only", "Allow only what makes positions smaller."),
@@ -79,7 +81,12 @@ COMMANDS: dict[str, Command] = {
     "demote": Command("demote", "Take a strategy back to an earlier stage, at once."),
     "evidence": Command("evidence", "List and verify the evidence of transitions."),
     "data": Command("data", "Judge market data before anyone trades on it."),
+    "db": Command("db", "Project the journals into a database, and follow them."),
+    "serve": Command("serve", "Serve API, stream and dashboard beside the sessions."),
+    "keys": Command("keys", "Make, list and revoke API keys."),
+    "notify": Command("notify", "Try out where people are told what happens."),
     "fake-venue": Command("fake_venue", "Serve a rehearsal venue on this machine."),
+    "backup": Command("backup", "Take, verify and restore backups."),
     "settings": Command("settings", "List every setting with its type, default and meaning."),
 }
 """All commands, in the order in which one meets them."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     ConfigDict,
@@ -27,18 +27,24 @@ from pydantic import (
 
 from onefold.adapters.files.config import FileConfig
 from onefold.adapters.synthetic.config import SyntheticConfig
+from onefold.api.config import ServeSettings
 from onefold.app.configfile import env_files, environment, parse_value, read_yaml, resolve
 from onefold.app.explained import explained, fields_of, is_model
 from onefold.app.live_settings import AccountSettings, FeedSettings
+from onefold.app.session_settings import GovernanceSettings, PathSettings, SessionSettings
 from onefold.data import SAMPLES
-from onefold.domain.bounds import NUMBER_MAX, SECONDS_MAX
+from onefold.domain.bounds import NUMBER_MAX
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.instruments import CATALOG, Instrument
 from onefold.domain.rules import AccountRules, Rule, StrategyRules
-from onefold.engine.heartbeat import HEARTBEAT_S_MAX
-from onefold.governance.rules import GovernorRules
-from onefold.governance.transitions import StabilityRules, TransitionRules
 from onefold.learn.config import SweepConfig, TrainingConfig
+from onefold.ops.backup_config import BackupSettings
+from onefold.ops.channels import NotificationSettings
+from onefold.ops.database.config import DatabaseSettings
+from onefold.ops.health import HealthSettings
+from onefold.ops.log_settings import LogSettings
+from onefold.ops.preflight import PreflightSettings
+from onefold.ops.validator import PipelineSettings
 
 PREFIX = "ONEFOLD_"
 OTHER_VARIABLES = (
@@ -51,6 +57,10 @@ OTHER_VARIABLES = (
 tests read, besides all that begin with `TEST_PREFIX`."""
 TEST_PREFIX = "ONEFOLD_TEST_"
 
+LOOKING_ON = (
+    "backups", "database", "health", "logs", "notifications", "pipeline", "preflight", "serve",
+)  # fmt: skip
+"""Sections that say who sees a run and how, and nothing of what it does."""
 SYMBOL_SECTIONS = ("instruments", "data", "feeds", "rates", "rate_pairs")
 """Sections whose keys are symbols and currencies, so that their case matters."""
 
@@ -177,76 +187,6 @@ class ModelSettings(Rule):
     )
 
 
-class PaceSettings(Rule):
-    """How fast a simulated session runs; as fast as it can when neither is given."""
-
-    speed: float | None = Field(
-        None, gt=0, le=NUMBER_MAX, description="Times real time; 60 is a minute a second."
-    )
-    seconds_per_bar: float | None = Field(
-        None, gt=0, le=SECONDS_MAX, description="One bar every so many seconds."
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> PaceSettings:
-        if self.speed is not None and self.seconds_per_bar is not None:
-            raise ValueError("give speed or seconds_per_bar, not both")
-        return self
-
-
-class SessionSettings(Rule):
-    """How a session runs and records."""
-
-    pace: PaceSettings = Field(
-        default_factory=PaceSettings, description="How fast; as fast as it can when left out."
-    )
-    durability: Literal["durable", "relaxed"] = Field(
-        "durable",
-        description="durable syncs every commit; relaxed writes 512 records at once.",
-    )
-    segment_mb: float = Field(10.0, gt=0, le=4_000, description="Size of a journal segment.")
-    model_deadline_s: float = Field(
-        0.25,
-        gt=0,
-        le=SECONDS_MAX,
-        description="Seconds after which a model's answer is discarded, in real time.",
-    )
-    heartbeat_s: float = Field(
-        1.0,
-        ge=0.1,
-        le=HEARTBEAT_S_MAX,
-        description="Shortest time between two heartbeats in seconds; the longest is 30.",
-    )
-
-
-class PathSettings(Rule):
-    """Where things are written; relative paths start at the configuration file."""
-
-    runs: Path = Field(Path("runs"), description="Folder of the backtests' folders.")
-    journal: Path = Field(Path("journal"), description="Folder of the sessions' journals.")
-    models: Path = Field(Path("models"), description="Folder of the models.")
-    governance: Path = Field(
-        Path("governance"), description="Folder of what governance has changed, ACCOUNT.jsonl."
-    )
-    heartbeats: Path | None = Field(
-        None, description="Folder for copies of the heartbeats, ACCOUNT.json, for whoever watches."
-    )
-
-
-class GovernanceSettings(Rule):
-    """What evidence has to show before anything changes."""
-
-    governor: GovernorRules = Field(
-        default_factory=GovernorRules, description="How `onefold govern` moves conf_min."
-    )
-    transitions: TransitionRules = Field(
-        default_factory=TransitionRules, description="From shadow to paper to live."
-    )
-    stability: StabilityRules = Field(
-        default_factory=StabilityRules, description="What makes a day of a session a good one."
-    )
-
-
 class Settings(Rule):
     """The whole configuration."""
 
@@ -294,8 +234,34 @@ class Settings(Rule):
     session: SessionSettings = Field(
         default_factory=SessionSettings, description="How `onefold run` runs and records."
     )
+    logs: LogSettings = Field(
+        default_factory=LogSettings, description="What is logged, where, and how long it is kept."
+    )
+    health: HealthSettings = Field(
+        default_factory=HealthSettings, description="From when on something is not healthy."
+    )
+    pipeline: PipelineSettings = Field(
+        default_factory=PipelineSettings,
+        description="What is expected between bars, signals, orders and positions.",
+    )
+    preflight: PreflightSettings = Field(
+        default_factory=PreflightSettings, description="What is looked at before a session starts."
+    )
+    database: DatabaseSettings = Field(
+        default_factory=DatabaseSettings,
+        description="The database into which journals are projected.",
+    )
+    notifications: NotificationSettings = Field(
+        default_factory=NotificationSettings, description="Who is told what happens."
+    )
+    backups: BackupSettings = Field(
+        default_factory=BackupSettings, description="Where copies of what cannot be made again go."
+    )
     paths: PathSettings = Field(
         default_factory=PathSettings, description="Where results and journals are written."
+    )
+    serve: ServeSettings = Field(
+        default_factory=ServeSettings, description="How `onefold serve` listens, and to whom."
     )
 
     @model_validator(mode="before")
@@ -357,13 +323,22 @@ class Settings(Rule):
                 _check_symbol(
                     f"accounts.{name}.strategies", wanted, self.strategies, "is not there"
                 )
+        for name, channel in self.notifications.channels.items():
+            for wanted in channel.accounts:
+                where = f"notifications.channels.{name}.accounts"
+                _check_symbol(where, wanted, accounts_of(self), "is no account")
         return self
 
     def as_written(self) -> dict[str, Any]:
-        """Return the settings as plain values that give equal settings when they are read."""
+        """Return the settings as plain values that give equal settings when they are read.
+
+        What only looks on is left out: it decides nothing, some of it is secret, and these values
+        are recorded, to be read by later versions.
+        """
         leave_out: Any = {
             "data": {"__all__": {"instrument": True, "synthetic": {"instrument": True}}},
             "instruments": {"__all__": {"symbol": True}},
+            **dict.fromkeys(LOOKING_ON, True),
         }
         return self.model_dump(mode="json", by_alias=True, exclude=leave_out)
 

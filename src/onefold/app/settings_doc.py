@@ -1,7 +1,8 @@
 """The table of all settings, made from the models, so that it cannot differ from them.
 
 `python -m onefold.app.settings_doc docs/configuration.md` writes it into a document, between two
-marks; a test compares the document with what this would write.
+marks; a test compares the document with what this would write. `onefold settings --env` writes the
+same as variables of the environment, which is `.env.example`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,20 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import BaseModel
 
 from onefold.app.explained import INJECTED, Member, fields_of, is_model, members_of
-from onefold.app.settings import Settings
+from onefold.app.settings import PREFIX, Settings
 
+ENV_HEAD = (
+    "# Every setting as a variable of the environment. Copy what you need to .env beside the",
+    "# configuration, mode 600, and keep that out of version control. A variable overrides the",
+    "# file; NAME stands for the name of a strategy, a model, an account or a channel there.",
+    "# Made by `onefold settings --env`.",
+    "",
+    "# Begin with everything stopped, whatever happens; `onefold resume` lets it trade.",
+    "# POLICY_KILLSWITCH=true",
+    "",
+    "# Origins of pages that may ask the server, separated by commas.",
+    "# CORS_ORIGINS=http://localhost:3000",
+)
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 KEYS = {
     "strategies": "NAME",
@@ -27,6 +40,7 @@ KEYS = {
     "models": "NAME",
     "accounts": "NAME",
     "own_gates": "GATE",
+    "channels": "NAME",
 }
 """What the keys of a section are; in all others they are symbols."""
 
@@ -52,6 +66,27 @@ def markdown_table() -> str:
         kind, meaning = (text.replace("|", "\\|") for text in (row.type, row.meaning))
         default = f"`{row.default}`" if row.default else ""
         lines.append(f"| `{row.path}` | {kind} | {default} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def env_example() -> str:
+    """Return all settings as variables, each as a comment that gives its default.
+
+    Those below a symbol or a gate are left out: they are written in the file.
+    """
+    lines = [*ENV_HEAD]
+    section = ""
+    for row in setting_rows():
+        parts = row.path.split(".")
+        if not {"SYMBOL", "GATE"}.isdisjoint(parts) or parts[-1] == "kind" or not row.type:
+            continue
+        if row.type.startswith("keys"):
+            continue
+        if parts[0] != section:
+            section = parts[0]
+            lines += ["", f"# -- {section} " + "-" * (72 - len(section)), ""]
+        name = "__".join(part if part == "NAME" else part.upper() for part in parts)
+        lines += [f"# {row.meaning}", f"# {PREFIX}{name}={row.default}"]
     return "\n".join(lines) + "\n"
 
 

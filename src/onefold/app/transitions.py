@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from onefold.app.accounts import Account
 from onefold.app.drifting import drift_of
 from onefold.app.governing import Governed
-from onefold.app.live import Account
 from onefold.app.recall import Recalled
 from onefold.app.settings import accounts_of
 from onefold.domain.errors import ConfigError

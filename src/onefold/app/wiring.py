@@ -396,7 +396,7 @@ def pins_in(config: Path) -> dict[str, Pin]:
     return pins_of(load_settings(config).settings)
 
 
-def chosen_of(settings: Settings, sources: Sources, store: ModelStore) -> Chosen:
+def chosen_of(settings: Settings, sources: Sources, store: Models) -> Chosen:
     """Return the models of all strategies, and which strategies have to do without."""
     models: dict[str, Model] = {}
     disabled: dict[str, str] = {}

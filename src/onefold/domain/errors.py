@@ -4,6 +4,7 @@ Every message is written for the person who reads it: what is wrong, where, and 
 The command line prints it in one line and exits with the class's `exit_code`::
 
     OnefoldError                     1
+    ├── BackupError                  1   a backup that cannot be taken, or is not what it was
     ├── ConfigError                  2   a setting, parameter or file that the user wrote
     │   └── MissingExtra             2   an optional dependency that is not installed
     ├── DataError                    3   market data that cannot be read or trusted
@@ -39,6 +40,10 @@ class OnefoldError(Exception):
     """Base of all errors that Onefold raises on purpose."""
 
     exit_code = 1
+
+
+class BackupError(OnefoldError):
+    """A backup cannot be taken or read, or is not what it was."""
 
 
 class ConfigError(OnefoldError):

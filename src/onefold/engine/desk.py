@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from math import isfinite
 
@@ -31,38 +31,16 @@ from onefold.domain.records import (
 )
 from onefold.domain.venue import OrderReport, PositionReport, Report
 from onefold.engine.blotter import FOREIGN_FEE, Blotter, Placed, refused, unknown
-from onefold.engine.standing import Held
+from onefold.engine.patience import DeskRules
+from onefold.engine.standing import OPERATOR, Held
+from onefold.engine.worries import Worries
 
 Heard = Fill | OrderNotice | Quarantined | Command | Adoption | Action
 Instruction = Order | Cancel | asyncio.Task[None]
 """What waits in an instrument's lane: a task is a cancel that has been sent already."""
 S_PER_NS = 1e-9
-OPERATOR = "engine"
-"""Who gives the commands that nobody gave."""
-
-
-@dataclass(frozen=True)
-class DeskRules:
-    """How patient a desk is; all in seconds.
-
-    `overlap_s` is how far before the last agreement it asks for trades, since venues list them
-    late. An order that was not found until `unknown_s` halts its instrument. Payments are asked for
-    at most every `reconcile_s`, back to `payments_back_s` ago, since venues enter them late. After
-    each connection all is compared again after `again_s`: what happened until it was up is told by
-    nobody.
-    """
-
-    reconcile_s: float = 300.0
-    payments_back_s: float = 3 * 86_400.0
-    unknown_s: float = 30.0
-    retry_s: float = 0.25
-    retry_max_s: float = 5.0
-    overlap_s: float = 60.0
-    settle_s: float = 0.5
-    tries: int = 4
-    skew_max_s: float = 2.0
-    dead_man_s: float = 0.0
-    again_s: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
+LOGGER = "onefold.trading.desk"
+log = logging.getLogger(LOGGER)
 
 
 class Desk:
@@ -108,6 +86,7 @@ class Desk:
         self._keeps_alive = rules.dead_man_s > 0 and venue.abilities.dead_man
         self._closing = self._stopping = False
         self._told_skew = False
+        self._worries = Worries(LOGGER, "venue")
         self._payments_due = 0.0
         self._payments_trouble = ""
         self.skewed = False
@@ -146,8 +125,10 @@ class Desk:
         """
         self._stopping = True
         if self._keeps_alive and disarm:
-            with contextlib.suppress(VenueError):
+            try:
                 await self._venue.arm(0)
+            except VenueError as error:
+                self._worries.about("dead man's switch", "it may still be armed", error)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -203,15 +184,16 @@ class Desk:
                 reason = f"{type(error).__name__}: {error}"
                 if self._stopping:  # what failed was its end
                     return
-                self._lose(reason)
+                self._lose(reason, error)
                 self._halt(reason)
             await asyncio.sleep(self._rules.retry_max_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             # Work that fails for a reason nobody foresaw must not fail in silence.
-            self._halt(f"{type(task.exception()).__name__}: {task.exception()}")
+            log.error("work of the desk has failed", exc_info=error, extra={"component": "desk"})
+            self._halt(f"{type(error).__name__}: {error}")
 
     # -- sending ----------------------------------------------------------------------------------
 
@@ -247,13 +229,15 @@ class Desk:
         try:
             ticket = self._blotter.ticket(order, self._venue.abilities)
             report = await self._venue.submit(ticket, lambda: self._leaving(order))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the order may have left
+        except Exception as error:  # whatever it was, the order may have left
             if not isinstance(error, VenueError | ConfigError):
+                log.exception("to send an order has failed")
                 error = VenueUncertain(f"{type(error).__name__}: {error}")
                 self._halt(str(error), order.instrument)
             if not self._venue.abilities.confirms:
                 self._halt(f"order {placed.client_id} has not been taken for certain: {error}")
             elif isinstance(error, VenueUncertain):
+                self._worry(placed, "nobody knows whether it has arrived", error)
                 self._hand_in(unknown(order, self._now(), str(error)))
                 self._ask(placed)
             else:
@@ -282,6 +266,7 @@ class Desk:
             if not self._venue.abilities.confirms:
                 self._halt(f"the cancel of {placed.client_id} has not been taken: {error}")
                 return
+            self._worry(placed, "its cancel is asked for again", error)
             self._puzzle(placed, error)
             self._ask(placed)
         finally:
@@ -317,7 +302,7 @@ class Desk:
                     self._hear(report)
                     delay = self._rules.retry_s
             except VenueError as error:
-                self._lose(f"connection lost: {error}")
+                self._lose(f"connection lost: {error}", error)
             finally:
                 again.cancel()
             await asyncio.sleep(delay)
@@ -332,11 +317,18 @@ class Desk:
             waited = after
             self._wanted.set()
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, error: BaseException | None = None) -> None:
         """Close trading until the next agreement with the venue."""
+        self._worries.about("trading is closed", reason, error)
         if not self.trouble:
             self._command("unreconciled", reason)
         self.trouble = reason
+
+    def _worry(self, placed: Placed, text: str, error: BaseException) -> None:
+        """Log what is uncertain of an order; it is over when it is known what became of it."""
+        order = placed.order
+        facts = {"order": order.id, "client_id": placed.client_id, "symbol": order.instrument}
+        self._worries.about(f"order {order.id}", text, error, **facts)
 
     def _halt(self, reason: str, instrument: str = "") -> None:
         """Stop until a person has looked: the whole account, or one instrument."""
@@ -370,6 +362,7 @@ class Desk:
                     report = await self._venue.find(placed.client_id, order.instrument)
                 except Exception as error:  # noqa: BLE001 - it must be asked for until it is known
                     missing_since = 0  # no answer is not the answer that there is no such order
+                    self._worry(placed, "nobody knows what became of it", error)
                     self._puzzle(placed, error)
                 else:
                     if report is None:
@@ -385,6 +378,7 @@ class Desk:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, self._rules.retry_max_s)
         finally:
+            self._worries.over(f"order {order.id}")
             for orders in (self._asked, self._missing, self._puzzling):
                 orders.discard(order.id)
 
@@ -424,8 +418,11 @@ class Desk:
 
     async def _stay_alive(self) -> None:
         while True:
-            with contextlib.suppress(VenueError):
+            try:
                 await self._venue.arm(self._rules.dead_man_s)
+                self._worries.over("dead man's switch")
+            except VenueError as error:
+                self._worries.about("dead man's switch", "it cannot be armed", error)
             await asyncio.sleep(self._rules.dead_man_s / 3)
 
     # -- reconciling ------------------------------------------------------------------------------
@@ -453,9 +450,10 @@ class Desk:
             try:
                 found = await self._differences()
             except VenueError as error:
-                self._lose(f"the venue does not answer: {error}")
+                self._lose(f"the venue does not answer: {error}", error)
                 return [self.trouble]
             if not found:
+                self._worries.over("trading is closed")
                 self.compared.set()
                 if (self.trouble or self._is_closed()) and not self._closing:
                     self.trouble = ""
@@ -507,8 +505,10 @@ class Desk:
             placed = self._blotter.known(report.client_id)
             if placed is None or placed.is_open:
                 continue
-            with contextlib.suppress(VenueError):
+            try:
                 await self._venue.cancel(placed.client_id, report.symbol)
+            except VenueError as error:
+                self._worry(placed, "it works although it is over here", error)
             found.append(f"order {placed.client_id} is {placed.state} here, and works at the venue")
         return found
 
@@ -529,7 +529,9 @@ class Desk:
             if not self._payments_trouble:
                 self._hand_in(Quarantined("", self._now(), "payments_unknown", str(error)))
             self._payments_trouble = str(error)
+            self._worries.about("payments", "the venue does not tell them", error)
             return
+        self._worries.over("payments")
         self._payments_trouble, self._payments_due = "", now_s + self._rules.reconcile_s
         for payment in payments:
             for record in self._blotter.paid(payment, self._now()):

@@ -7,7 +7,6 @@ last one, which is as well, since then nothing beats.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import sys
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from onefold.engine.worries import Worries
 
 NAME = "heartbeat.json"
 HEARTBEAT_S_MAX = 30.0
@@ -37,16 +38,21 @@ class Heartbeat:
     ) -> None:
         self._paths = [path] if copy is None else [path, copy]
         self.least_s, self.most_s = least_s, most_s
+        self._worries = Worries("onefold.monitoring.heartbeat", "heartbeat")
 
     def beat(self, content: dict[str, Any]) -> None:
         """Replace the file. A disk that is full must not stop trading, so failure is let pass."""
         encoded = msgspec.json.encode(content)
         for path in self._paths:
             temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            with contextlib.suppress(OSError):
+            try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporary.write_bytes(encoded)
                 temporary.replace(path)
+            except OSError as error:
+                self._worries.about(str(path), "it cannot be written", error)
+            else:
+                self._worries.over(str(path))
 
 
 def read_heartbeat(folder: Path) -> dict[str, Any] | None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from onefold.domain.errors import ModelError
+from onefold.engine.worries import Worries
 from onefold.signals.feature import Kernel
 from onefold.signals.model import ModelScore
 
@@ -30,6 +32,7 @@ class Inference:
     """Asks models, and counts what came of it by their identities.
 
     `deadline_s` is how long an answer is waited for; None waits for ever, in the calling thread.
+    `timed` hears how many seconds each question took, where somebody wants to know.
     `today` gives the date by which models expire, None where the past is looked at.
     """
 
@@ -39,9 +42,22 @@ class Inference:
         self._deadline_s, self._today = deadline_s, today
         self._workers: dict[str, _Worker] = {}
         self.counts: dict[str, dict[str, int]] = {}
+        self.timed: Callable[[float], None] | None = None
+        self._worries = Worries("onefold.trading.inference", "inference")
 
     def ask(self, score: ModelScore, kernel: Kernel, values: Any) -> Answer:
         """Return a model's answer for a row of features."""
+        asked = time.perf_counter()
+        answer = self._asked(score, kernel, values)
+        if self.timed is not None:
+            self.timed(time.perf_counter() - asked)
+        if answer[0] is not None:
+            self._worries.over(score.name)
+        else:
+            self._worries.about(score.name, answer[1], model=score.name)
+        return answer
+
+    def _asked(self, score: ModelScore, kernel: Kernel, values: Any) -> Answer:
         spent = self._spent(score)
         if spent:
             answer: Answer = (None, spent)

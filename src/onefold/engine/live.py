@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from onefold.domain.calendars import seconds_to_close_at
 from onefold.domain.errors import ConfigError, DataError, OnefoldError, VenueError, VenueRefused
 from onefold.domain.ports import LiveFeed
-from onefold.domain.records import Bar, Command, Handover, Mandate, Order, Quarantined
+from onefold.domain.records import Bar, Command, Handover, Mandate, Order, Quarantined, Record
 from onefold.engine import standing
 from onefold.engine.control import (
     ADOPT,
@@ -32,36 +31,23 @@ from onefold.engine.control import (
     Scope,
     command_of,
 )
-from onefold.engine.desk import OPERATOR, Desk
+from onefold.engine.desk import Desk
+from onefold.engine.feed_health import FeedHealth
 from onefold.engine.heartbeat import Heartbeat
+from onefold.engine.latency import Latencies
+from onefold.engine.observers import Observers
 from onefold.engine.parameters import Governance
+from onefold.engine.patience import LiveRules
 from onefold.engine.session import Input, Outgoing, Session
-from onefold.engine.standing import Held
+from onefold.engine.standing import OPERATOR, Held
 
 KILLED_BY_US = ("kill", OPERATOR)
-SILENT_BARS = 2
-"""Bars beyond those that make one late, after which a feed that says nothing is told of."""
 BATCH = 64
 """Inputs that share a commit when they are there at once."""
-
-
-@dataclass(frozen=True)
-class LiveRules:
-    """How a live session keeps time; all in seconds but `late_bars`, which is in bar intervals.
-
-    `on_stop` says what becomes of entries that still work when the session ends in good order.
-    Bars wait `compare_s` for the first comparison with the venue. Every `check_s` it is seen to it
-    that what was to be flattened and was refused is tried again, and that silent feeds are told of.
-    """
-
-    late_bars: float = 2.0
-    poll_s: float = 0.02
-    reconnect_s: float = 0.5
-    reconnect_max_s: float = 30.0
-    stop_s: float = 10.0
-    compare_s: float = 30.0
-    check_s: float = 5.0
-    on_stop: Literal["cancel", "keep"] = "cancel"
+log = logging.getLogger("onefold.application.session")
+audit = logging.getLogger("onefold.audit.control")
+monitoring = logging.getLogger("onefold.monitoring.session")
+performance = logging.getLogger("onefold.performance.session")
 
 
 class Live:
@@ -70,7 +56,7 @@ class Live:
     `feeds` have the symbols that they serve. `now` is the wall clock in nanoseconds. Give the desk
     with `attach` before `run`; feeds may be open already or not. `alert` is told in a line of every
     command that is folded (who stopped what and why, whether a person or the engine did), and that
-    the session is stopping.
+    the session is stopping. `observers` hear what is recorded, last of all.
     """
 
     def __init__(
@@ -99,7 +85,6 @@ class Live:
         self._doubt = ""
         self._versions: dict[int, str] = {}
         self._flattening = Flattening()
-        self._silent: set[str] = set()
         self._queue: asyncio.Queue[Input | asyncio.Future[None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -111,7 +96,10 @@ class Live:
         self._known_to: dict[str, int] = {}
         self._cold: dict[str, int] = {}
         self._counts = {"bars": 0, "late": 0, "refused": 0, "fills": 0, "orders": 0}
-        self._feed_trouble: dict[str, str] = {}
+        self._feed_health = FeedHealth()
+        self.latency = Latencies(rules.latency_buckets_ms)
+        session.inference.timed = self.latency.inferred
+        self.observers = Observers()
         self._outgoing: Outgoing | None = None
         self.desk: Desk | None = None
         self.failure: BaseException | None = None
@@ -124,9 +112,10 @@ class Live:
         """Take mandates from an account's parameters; give them before `run`."""
         self._governance = governance
 
-    def remember(self, record: object) -> None:
+    def remember(self, record: Record) -> None:
         """Take over what a record of the journal says, as it is read again or written."""
         self._flattening.remember(record)
+        self.observers.take(record)
         if isinstance(record, Command) and record.id:
             self._carried_out.add(record.id)
         elif isinstance(record, Bar):
@@ -135,6 +124,9 @@ class Live:
             self._counts["late"] += record.late
         elif isinstance(record, Quarantined):
             self._counts["refused"] += 1
+        elif isinstance(record, Order):
+            if self.desk is None:  # what is simulated leaves as it is recorded
+                self.latency.ordered(record)
         elif isinstance(record, Mandate):
             self._versions = {record.version: record.parameters}
         elif isinstance(record, Handover):
@@ -152,6 +144,10 @@ class Live:
 
     def look(self, order: Order) -> None:
         """Raise `VenueRefused` for an order that must not leave any more: the very last look."""
+        self._check(order)
+        self.latency.ordered(order)
+
+    def _check(self, order: Order) -> None:
         self._control.look(order)
         if self.desk is not None and not self.desk.compared.is_set():
             raise VenueRefused("books and venue have not been compared since the start")
@@ -197,6 +193,7 @@ class Live:
         self._spawn(self._beat())
         self._spawn(self._flatten_again())
         self._spawn(self._watch_feeds())
+        self._spawn(self._measure())
         await self._compare_first()
         feeding = [self._spawn(self._pump(feed, symbols)) for feed, symbols in self._feeds]
         stopping = self._spawn(self._wait_for_stop(feeding))
@@ -252,12 +249,17 @@ class Live:
                 self.desk.want()
         for record in records:
             if isinstance(record, Command):
-                self._tell(_told(record))
+                self._tell(standing.told(record))
+            elif isinstance(record, Bar):
+                self.latency.folded(record)
+        self.observers.tell()
 
     def _tell(self, text: str) -> None:
         """Alert; whatever is wrong with who listens, trading goes on."""
-        with contextlib.suppress(Exception):
+        try:
             self._alert(text)
+        except Exception:
+            log.warning("nobody could be told: %s", text, exc_info=True)
 
     def _hold(self, kill: Command) -> None:
         """Keep a halt of the engine's own as a kill switch, so that it outlives this journal."""
@@ -287,7 +289,7 @@ class Live:
         try:
             bars = await feed.history(symbol, wanted)
         except VenueError as error:
-            self._feed_trouble[symbol] = f"no history: {error}"
+            self._feed_health.lost([symbol], f"no history: {error}", error)
             # What features saw before the gap is not what they would have seen without it.
             self._cold[symbol] = self._warm_up_bars.get(symbol, 0)
             return []
@@ -300,9 +302,9 @@ class Live:
             try:
                 await feed.open()
             except VenueError as error:
-                self._feed_trouble.update(dict.fromkeys(symbols, f"cannot be reached: {error}"))
+                self._feed_health.lost(symbols, f"cannot be reached: {error}", error)
             else:
-                return self._feed_well(symbols)
+                return self._feed_health.well(symbols)
             await asyncio.sleep(delay)
             delay = min(2 * delay, self._rules.reconnect_max_s)
 
@@ -315,22 +317,23 @@ class Live:
             try:
                 async with contextlib.aclosing(_generator(feed.stream())) as events:
                     async for event in events:
-                        self._feed_well(symbols)
+                        self._feed_health.well(symbols)
                         if event.ts > self._given.get(event.instrument, 0):
-                            self.hand_in(self._timed(event))
+                            self._arrive(self._timed(event))
                         delay = self._rules.reconnect_s
             except (VenueError, DataError) as error:
-                self._feed_trouble.update(dict.fromkeys(symbols, str(error)))
+                self._feed_health.lost(symbols, str(error), error)
             else:
                 return  # a recording that has come to its end
             await asyncio.sleep(delay)
             delay = min(2 * delay, self._rules.reconnect_max_s)
 
-    def _feed_well(self, symbols: Sequence[str]) -> None:
-        """Forget what was wrong with a feed that speaks again, of resting markets too."""
-        if self._feed_trouble:
-            for symbol in symbols:
-                self._feed_trouble.pop(symbol, None)
+    def _arrive(self, event: Bar | Quarantined) -> None:
+        """Put what a feed says into the queue, and begin to measure how long it takes."""
+        if isinstance(event, Bar):
+            is_recorded = self._facts.get("data_mode") == "recorded"
+            self.latency.arrived(event, None if is_recorded else self._now())
+        self.hand_in(event)
 
     def _timed(self, event: Bar | Quarantined) -> Bar | Quarantined:
         """Mark a bar that came too late to trade on; what was there before comes once only."""
@@ -354,11 +357,18 @@ class Live:
         while not self._stopping.is_set():
             for path, request in self._control.requests():
                 if isinstance(request, str):
-                    self._control.refuse(path, f"this is no request: {request}")
-                elif request.id in self._carried_out or not (why := await self._tried(request)):
-                    self._control.done(path)
+                    why = f"this is no request: {request}"
+                elif request.id in self._carried_out:
+                    why = ""
                 else:
-                    self._control.refuse(path, why)
+                    why = await self._tried(request)
+                if not why:
+                    self._control.done(path)
+                    continue
+                facts = {} if isinstance(request, str) else msgspec.structs.asdict(request)
+                extra = {"component": "control", "file": path.name, "request": facts}
+                audit.warning("a request is refused: %s", why, extra=extra)
+                self._control.refuse(path, why)
             await asyncio.sleep(self._rules.poll_s)
 
     async def _watch_switches(self) -> None:
@@ -387,15 +397,19 @@ class Live:
         while not self._stopping.is_set():
             await asyncio.sleep(self._rules.check_s)
             now = self._now()
-            for one in self.session.names.instruments:
-                symbol, last = one.symbol, self._last_bar.get(one.symbol, 0)
-                bars = (now - last) / self._intervals[symbol]
-                is_silent = bool(last) and bars > self._rules.late_bars + SILENT_BARS
-                if not is_silent or seconds_to_close_at(one.calendar, now) == 0:
-                    self._silent.discard(symbol)
-                elif symbol not in self._silent:
-                    self._silent.add(symbol)
-                    self._tell(f"no bar of {symbol} for {bars:.0f} bars")
+            ages = {s: (now - ts) / self._intervals[s] for s, ts in self._last_bar.items()}
+            known, late = self.session.names.instruments, self._rules.late_bars
+            for line in self._feed_health.silences(known, ages, now, late):
+                self._tell(line)
+
+    async def _measure(self) -> None:
+        """Log now and then how long everything takes, and how much waits."""
+        while not self._stopping.is_set():
+            await asyncio.sleep(self._rules.measure_s)
+            extra = {"waiting": self._queue.qsize(), "latency": self.latency.news()}
+            performance.info("latencies of the last %g s", self._rules.measure_s, extra=extra)
+            facts = {"feeds": self._feed_health.as_plain(), **standing.books(self.session)}
+            monitoring.info("the account stands", extra=facts)
 
     async def _flatten_again(self) -> None:
         """Order again what was to be flat and is not, as long as it is killed."""
@@ -490,8 +504,10 @@ class Live:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self.failure = self.failure or task.exception()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if self.failure is not None:  # the first is told by whoever runs the session
+                log.error("a session that ends fails once more", exc_info=error)
+            self.failure = self.failure or error
             self._stopping.set()
 
     async def _wait_for_stop(self, feeding: Sequence[asyncio.Task[None]]) -> None:
@@ -550,41 +566,25 @@ class Live:
 
     def status(self) -> dict[str, Any]:
         """Return what the session is doing, as plain values."""
-        account, names = self.session.state.account[0], self.session.names
-        quantities = self.session.state.instruments["qty"].tolist()
+        fills = int(self.session.state.account["fills"][0])
         return {
             **self._facts,
             "pid": os.getpid(),
             "ts": self._now(),
             "inputs": self.session.inputs,
-            "counts": {**self._counts, "fills": int(account["fills"])},
-            "decisions": int(account["decisions"]),
+            "counts": {**self._counts, "fills": fills},
             "sends": self.desk.sends if self.desk is not None else 0,
-            "equity": float(account["equity"]),
-            "totals": standing.totals(self.session),
-            "open_orders": int(account["open_orders"]),
-            "positions": {s: q for s, q in zip(names.symbols, quantities, strict=True) if q},
+            **standing.books(self.session),
             "mandate": self._governance.number if self._governance is not None else 0,
             "doubt": self._doubt,
-            "killed": bool(account["killed"]),
-            "killed_scopes": standing.killed_scopes(self.session),
-            "reduce_only": bool(account["reduce_only"]),
-            "reconciled": bool(account["reconciled"]),
             "trouble": self.desk.trouble if self.desk is not None else "",
-            "feeds": {**dict.fromkeys(sorted(self._silent), "silent"), **self._feed_trouble},
+            "feeds": self._feed_health.as_plain(),
             "warming": self.session.warming(),
             "models": self.session.inference.counts,
             "cold": {symbol: left for symbol, left in self._cold.items() if left},
             "last_bars": dict(self._last_bar),
+            "latency": self.latency.as_plain(),
         }
-
-
-def _told(command: Command) -> str:
-    """Return a command as a line: what, of what, by whom and why."""
-    scope = "/".join(filter(None, (command.strategy, command.instrument)))
-    by = "" if command.operator == OPERATOR else f" (by {command.operator or 'a person'})"
-    what = command.command.replace("_", " ")
-    return f"{what}{' ' + scope if scope else ''}{by}: {command.reason}"
 
 
 async def _generator(events: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:

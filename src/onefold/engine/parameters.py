@@ -14,6 +14,7 @@ import msgspec
 
 from onefold.domain.errors import ConfigError, JournalError
 from onefold.domain.records import Mandate
+from onefold.engine.worries import Worries
 from onefold.governance.parameters import Parameters, Version, read_parameters
 from onefold.journal.disk import OS_DISK
 from onefold.journal.files import LOCK_TIMEOUT_S, atomic_jsonl_append
@@ -77,6 +78,7 @@ class Governance:
     def __init__(self, file: ParameterFile) -> None:
         self._file = file
         self._seen: Stamp | bool = False
+        self._worries = Worries("onefold.audit.parameters", "parameters")
         self.doubt = ""
         self.number = 0
 
@@ -91,7 +93,9 @@ class Governance:
             found = self._changed(known, version, ts)
         except ConfigError as error:
             self.doubt = str(error)
+            self._worries.about("parameters", "they cannot be trusted", error)
             return []
+        self._worries.over("parameters")
         self.doubt = ""
         return found
 

@@ -36,7 +36,7 @@ from onefold.domain.records import (
     SessionStart,
     Signal,
 )
-from onefold.domain.words import Mode
+from onefold.domain.words import Mode, OrderState
 from onefold.engine.inference import NOT_ASKED, Inference
 from onefold.engine.recorder import Recorder
 from onefold.fold.codec import Inbox, Outbox
@@ -58,6 +58,8 @@ simulated one answers when it is asked, and its answers stand in the journal aft
 _NAN = float("nan")
 INPUTS_PER_COMMIT = 64
 """Inputs that are there at once and share a commit when nothing has to leave in between."""
+ORDERED_MIN = 64
+"""Orders that are remembered at least before those that are over are forgotten."""
 ROOM = 256
 """Rows of output that are collected before they are moved on."""
 
@@ -115,6 +117,7 @@ class Session:
         self._keep = keep
         self._collector = Collector()
         self._pending: list[Order | Cancel] = []
+        self._ordered: dict[int, Order] = {}
         self._fingerprints: list[int] = []
         self._watched = {symbol: self._watched_on(i) for i, symbol in enumerate(self.names.symbols)}
         self._holdings = self.state.sleeves[["qty", "average", "bars_held"]]
@@ -266,6 +269,13 @@ class Session:
                     unknown[f"{name}/{symbol}"] = missing
         return unknown
 
+    def working(self) -> list[Order]:
+        """Return the orders that may still fill."""
+        states = self.state.orders[["id", "state"]].tolist()
+        open_ = {id_ for id_, state in states if state != OrderState.FREE}
+        self._ordered = {id_: one for id_, one in self._ordered.items() if id_ in open_}
+        return list(self._ordered.values())
+
     def measured(self, symbol: str, strategy: str) -> list[Measured]:
         """Return what the user's own gates of a strategy last measured on an instrument."""
         watched = self._watched[symbol]
@@ -285,6 +295,7 @@ class Session:
         """Record what the journal before has left, and go on from there."""
         self._recorder.append(handover)
         take_over(self.state, self._out, self.names, handover)
+        self._ordered.update({one.order.id: one.order for one in handover.orders})
         check_books(self.state, self.names, handover.ts)
         self._carried_ts = {
             symbol: int(numbers["ts"] or 0) for symbol, numbers in handover.instruments.items()
@@ -379,8 +390,15 @@ class Session:
         for order in self._outbox.orders():
             self._recorder.append(order)
             self._pending.append(order)
+            if isinstance(order, Order):
+                self._remember(order)
         if self._outbox.full():
             self._drain()
+
+    def _remember(self, order: Order) -> None:
+        if len(self._ordered) >= 2 * len(self.state.orders) + ORDERED_MIN:
+            self.working()  # which forgets those that are over
+        self._ordered[order.id] = order
 
     def _drain(self) -> None:
         if self._keep:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from onefold.domain.records import Command
 from onefold.engine.control import Scope
 from onefold.engine.session import Session
+
+OPERATOR = "engine"
+"""Who gives the commands that nobody gave."""
 
 
 class Held(NamedTuple):
@@ -64,3 +68,28 @@ def totals(session: Session) -> dict[str, float]:
         "pnl_today": equity - float(account["day_equity"]) if account["day_end_ts"] else 0.0,
         **{name: float(account[name]) for name in ("realised", "fees", "income")},
     }
+
+
+def books(session: Session) -> dict[str, Any]:
+    """Return what the books say of the whole account, as the heartbeat has it."""
+    account, names = session.state.account[0], session.names
+    quantities = session.state.instruments["qty"].tolist()
+    return {
+        "decisions": int(account["decisions"]),
+        "equity": float(account["equity"]),
+        "totals": totals(session),
+        "open_orders": int(account["open_orders"]),
+        "positions": {s: q for s, q in zip(names.symbols, quantities, strict=True) if q},
+        "killed": bool(account["killed"]),
+        "killed_scopes": killed_scopes(session),
+        "reduce_only": bool(account["reduce_only"]),
+        "reconciled": bool(account["reconciled"]),
+    }
+
+
+def told(command: Command) -> str:
+    """Return a command as a line: what, of what, by whom and why."""
+    scope = "/".join(filter(None, (command.strategy, command.instrument)))
+    by = "" if command.operator == OPERATOR else f" (by {command.operator or 'a person'})"
+    what = command.command.replace("_", " ")
+    return f"{what}{' ' + scope if scope else ''}{by}: {command.reason}"

@@ -10,6 +10,7 @@ from onefold.journal.files import atomic_jsonl_append, safe_jsonl_append, write_
 from onefold.journal.jsonsafe import json_safe
 from onefold.journal.reader import (
     Entry,
+    Follower,
     Verification,
     decode,
     export_head,
@@ -29,6 +30,7 @@ __all__ = [
     "AppendFile",
     "Disk",
     "Entry",
+    "Follower",
     "Head",
     "Journal",
     "Lock",

@@ -18,7 +18,16 @@ from onefold.domain.errors import JournalError
 from onefold.journal import lines
 from onefold.journal.disk import OS_DISK, Disk
 from onefold.journal.files import write_atomic
-from onefold.journal.segments import GENESIS, Block, Head, JournalScan, Tail, verify_history
+from onefold.journal.segments import (
+    GENESIS,
+    Block,
+    Head,
+    JournalScan,
+    SegmentScan,
+    Tail,
+    list_segments,
+    verify_history,
+)
 
 T = TypeVar("T")
 
@@ -64,6 +73,53 @@ def read(path: str | Path, *, after: int = 0, disk: Disk = OS_DISK) -> Iterator[
     for block in JournalScan(disk, Path(path), after=after).blocks():
         if block.head.seq > after:
             yield from _entries(block, after)
+
+
+class Follower:
+    """Reads on in a journal that someone writes, each sealed record once, never a byte twice.
+
+    Begins after record `after`; `head` is the last seal that it has seen. The journal need not be
+    there yet.
+    """
+
+    def __init__(self, path: str | Path, *, after: int = 0, disk: Disk = OS_DISK) -> None:
+        self.path, self.head = Path(path), GENESIS
+        self._after, self._disk = after, disk
+        self._segment, self._offset, self._line = 0, 0, 1
+        if after > 0:
+            scan = JournalScan(disk, self.path, after=after)
+            self._segment, self.head = scan.first, scan.head
+
+    def poll(self, most: int = 10_000) -> list[Entry]:
+        """Return what has been sealed since the last call, of `most` records or a block more.
+
+        Raises JournalDamaged at the first thing wrong.
+        """
+        found: list[Entry] = []
+        for block in self._blocks():
+            found += _entries(block, self._after)
+            if len(found) >= most:
+                break
+        return found
+
+    def _blocks(self) -> Iterator[Block]:
+        if not self._disk.is_folder(self.path):
+            return
+        segments = list_segments(self._disk, self.path)
+        for number in range(self._segment, len(segments)):
+            if number > self._segment:
+                self._segment, self._offset, self._line = number, 0, 1
+            scan = SegmentScan(
+                self._disk,
+                segments[number],
+                self.head,
+                is_last=number == len(segments) - 1,
+                offset=self._offset,
+                line=self._line,
+            )
+            for block in scan.blocks():
+                self.head, self._offset, self._line = scan.head, scan.offset, scan.line
+                yield block
 
 
 def _entries(block: Block, after: int) -> Iterator[Entry]:

@@ -112,24 +112,33 @@ class SegmentScan:
     """The walk over one segment.
 
     `head` is first the seal that the segment must continue from, and after the walk the last one;
-    `offset` and `line` are the place after it, and `tail` is what an interrupted commit left.
-    Only the last segment of a journal may have a tail.
+    `offset` and `line` are the place after it, where another walk may go on; `tail` is what an
+    interrupted commit left. Only the last segment of a journal may have a tail.
     """
 
-    def __init__(self, disk: Disk, segment: Segment, head: Head, *, is_last: bool) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        segment: Segment,
+        head: Head,
+        *,
+        is_last: bool,
+        offset: int = 0,
+        line: int = 1,
+    ) -> None:
         self._disk = disk
         self._segment = segment
         self._is_last = is_last
         self.head = head
-        self.offset = 0
-        self.line = 1
+        self.offset = offset
+        self.line = line
         self.tail: Tail | None = None
 
     def blocks(self) -> Iterator[Block]:
         """Yield the sealed blocks. Raises JournalDamaged at the first thing that is wrong."""
         path = self._segment.path
         buffer = bytearray()
-        position = searched = 0
+        position, searched = self.offset, 0
         while chunk := self._disk.read(path, position, READ_CHUNK_BYTES):
             position += len(chunk)
             buffer += chunk
@@ -278,7 +287,8 @@ class JournalScan:
     """The walk over a journal, segment after segment.
 
     Starts at the first segment, or at the last one that begins at or before record `after`, which
-    is then believed in its first line. `head` and `tail` are as in `SegmentScan`, of the end.
+    is then believed in its first line; `first` is its place among `segments`. `head` and `tail` are
+    as in `SegmentScan`, of the end.
     """
 
     def __init__(self, disk: Disk, folder: Path, *, after: int = 0) -> None:
@@ -291,7 +301,7 @@ class JournalScan:
         self.offset = 0
         self.line = 1
         self.tail: Tail | None = None
-        self._first = 0
+        self.first = 0
         if after > 0:
             self._skip_to(after)
 
@@ -299,12 +309,12 @@ class JournalScan:
         for index in range(len(self.segments) - 1, 0, -1):
             header = read_header(self._disk, self.segments[index])
             if header is not None and header.after <= after:
-                self._first, self.head = index, Head(header.after, header.previous)
+                self.first, self.head = index, Head(header.after, header.previous)
                 return
 
     def blocks(self) -> Iterator[Block]:
         """Yield the sealed blocks. Raises JournalDamaged at the first thing that is wrong."""
-        for index in range(self._first, len(self.segments)):
+        for index in range(self.first, len(self.segments)):
             is_last = index == len(self.segments) - 1
             scan = SegmentScan(self._disk, self.segments[index], self.head, is_last=is_last)
             yield from scan.blocks()

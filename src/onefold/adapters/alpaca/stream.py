@@ -7,8 +7,8 @@ is made once, and its loss ends the stream, so that whoever reads it knows that 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from onefold.adapters.alpaca.config import AlpacaConfig
@@ -16,6 +16,7 @@ from onefold.adapters.alpaca.http import module
 from onefold.adapters.calls import words
 from onefold.domain.errors import VenueUncertain
 
+log = logging.getLogger("onefold.api.alpaca")
 PING_S = 10.0
 """How often a connection is tried that says nothing; its answer has the deadline of all calls."""
 
@@ -80,8 +81,10 @@ class Streams:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for stream in self._streams:
-            with suppress(Exception):
+            try:
                 await stream.close()
+            except Exception:
+                log.debug("a stream that is given up does not close", exc_info=True)
 
     def _add(self, base: Any, path: str, **options: Any) -> Any:
         config, key, secret = self._config, self._config.api_key, self._config.api_secret

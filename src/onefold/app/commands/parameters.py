@@ -8,21 +8,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from onefold.app.governing import (
-    Account,
-    Governed,
-    Why,
-    check_value,
-    entry,
-    governed,
-    keys_of,
-    taken,
-)
+from onefold.app.governing import Account, Governed, Why, governed, roll_back, set_value, taken
+from onefold.app.governing import approve as put_into_force
 from onefold.app.group import Group, new_app
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
 from onefold.app.summary import facts_table
 from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import Change, Key, Version, proposed, scope_text
+from onefold.governance.parameters import Change, Key, Version, scope_text
 
 app = new_app(Group, "Read, set and roll back what governance changes in a running account.")
 
@@ -120,11 +112,7 @@ def set_(
 ) -> None:
     """Set a threshold or a limit by hand; on a live account, more risk waits for approval."""
     one = governed(config, account)
-    keys = keys_of(one, mandate, strategy, instrument)
-    check_value(mandate, value)
-    wanted = [(key, value) for key in keys]
-    made = one.extend(lambda p: _or_proposed(one, p.changed(wanted, one.configured, entry(reason))))
-    _tell(one, made, json_)
+    _tell(one, set_value(one, mandate, value, (strategy, instrument), reason), json_)
 
 
 @app.command()
@@ -137,8 +125,7 @@ def rollback(
 ) -> None:
     """Give all thresholds the values that they had after a version; 0 is the configuration."""
     one = governed(config, account)
-    made = one.extend(lambda p: _or_proposed(one, p.rolled_back(version, entry(reason))))
-    _tell(one, made, json_)
+    _tell(one, roll_back(one, version, reason), json_)
 
 
 @app.command()
@@ -151,16 +138,7 @@ def approve(
 ) -> None:
     """Put a proposal into force."""
     one = governed(config, account)
-    both = one.account.second_person
-    made = one.extend(lambda p: p.approved(version, entry(reason), second_person=both))
-    _tell(one, made, json_)
-
-
-def _or_proposed(one: Governed, made: Version) -> Version:
-    """Return a version of a live account as a proposal, if more may be traded after it."""
-    if not (one.is_live and any(change.loosens for change in made.changes)):
-        return made
-    return proposed(made)
+    _tell(one, put_into_force(one, version, reason), json_)
 
 
 def _version(one: Governed, number: int) -> Version:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 import typer
 
-from onefold.app.governing import Account, Why, entry, governed, newest_of, taken
+from onefold.app.governing import Account, Why, governed, newest_of, taken
 from onefold.app.group import Group, new_app
 from onefold.app.impact import Impact, impacts
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
-from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import NS_PER_S, Hold, scope_text, time_text
+from onefold.app.reviewing import Reviewed, review, reviewed
+from onefold.governance.parameters import scope_text, time_text
 from onefold.views.wording import DASH, money, percent
 
 app = new_app(Group, "Suppress, watch or release a strategy or a symbol, for a reason.")
 
 CONFIG = Path("onefold.yaml")
-TS_MAX = 2**63 - 1
 Strategy = Annotated[str, typer.Option(help="Which strategy; all of them when left out.")]
 Instrument = Annotated[str, typer.Option(help="Which instrument; all of them when left out.")]
 Until = Annotated[
@@ -74,11 +72,7 @@ def list_(config: ConfigFile = CONFIG, account: Account = "", json_: Json = Fals
     """List what is suppressed and what is watched, by whom, why and until when."""
     one = governed(config, account)
     parameters = one.file.read()
-    found = [
-        (version, version.hold)
-        for version in parameters.applied
-        if version.hold is not None and version.hold in parameters.holds
-    ]
+    found = reviewed(parameters)
     if json_:
         emit([{**msgspec.to_builtins(v), "hold": msgspec.to_builtins(h)} for v, h in found])
         return
@@ -153,7 +147,7 @@ def _row(one: Impact) -> tuple[str, ...]:
 
 
 def _hold(
-    action: Literal["suppress", "watch", "release"],
+    action: Reviewed,
     strategy: str,
     instrument: str,
     reason: str,
@@ -162,17 +156,8 @@ def _hold(
     account: str,
     json_: bool,
 ) -> None:
-    if not strategy and not instrument:
-        raise ConfigError(
-            f"say what to {action}: --strategy, --instrument or both; to stop all of an account, "
-            "use `onefold reduce-only` or `onefold emergency-stop`"
-        )
     one = governed(config, account)
-    if action != "release":  # what is gone from the configuration can still be let go
-        one.check_scope(strategy, instrument)
-    made_by = entry(reason)
-    hold = Hold(action, "review", strategy, instrument, _end_of(until, made_by.ts))
-    made = one.extend(lambda p: p.held(hold, made_by))
+    made = review(one, action, (strategy, instrument), reason, until)
     became = taken(one, made)
     if json_:
         emit({"account": one.name, **msgspec.to_builtins(made), "became": became})
@@ -180,20 +165,3 @@ def _hold(
     scope = scope_text(strategy, instrument)
     note(f"account {one.name}: version {made.version}: {action} {scope}")
     note(f"account {one.name}: {became}")
-
-
-def _end_of(until: str, now_ts: int) -> int:
-    """Return the time at which a hold ends by itself, 0 for never."""
-    if not until:
-        return 0
-    try:
-        day = date.fromisoformat(until)
-        end = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
-        end_ts = int(end.timestamp()) * NS_PER_S
-    except (ValueError, OverflowError):
-        raise ConfigError(f"--until {until!r} is no day; write 2026-12-31") from None
-    if end_ts > TS_MAX:
-        raise ConfigError(f"--until {until} is too far away")
-    if end_ts <= now_ts:
-        raise ConfigError(f"--until {until} is over already")
-    return end_ts

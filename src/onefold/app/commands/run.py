@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -17,9 +18,10 @@ import typer
 
 from onefold.adapters.files import FileFeed
 from onefold.adapters.pace import Pace, waiter
+from onefold.app.accounts import Account, enabled_accounts
 from onefold.app.configfile import environment
 from onefold.app.group import new_app
-from onefold.app.live import Account, enabled_accounts, run_accounts, source_of
+from onefold.app.live import Observer, run_accounts, source_of
 from onefold.app.notify import notify
 from onefold.app.output import (
     Advance,
@@ -32,8 +34,10 @@ from onefold.app.output import (
     progress,
     show,
 )
+from onefold.app.preflighting import require_preflight
 from onefold.app.results import view_of
-from onefold.app.settings import Loaded, SessionSettings, check_secrets, load_settings
+from onefold.app.session_settings import SessionSettings
+from onefold.app.settings import Loaded, check_secrets, load_settings
 from onefold.app.summary import facts_table, key_numbers, number_rows, strategy_table
 from onefold.app.vet import vet
 from onefold.app.wiring import Wired
@@ -42,11 +46,18 @@ from onefold.engine.control import killed_by
 from onefold.engine.live import Live
 from onefold.engine.session import Input, Session
 from onefold.engine.simulate import simulate
+from onefold.engine.worries import Worries
 from onefold.journal import head
+from onefold.ops.channels import NotificationSettings
+from onefold.ops.logs import set_up
+from onefold.ops.notifications import Notifications
+from onefold.ops.recordlog import log_records
+from onefold.ops.redaction import secrets_of
 
 app = new_app()
 
 MB = 1_000_000
+log = logging.getLogger("onefold.application.accounts")
 
 
 class RunMode(StrEnum):
@@ -147,45 +158,67 @@ def counted(feed: Iterable[Input], advance: Advance) -> Iterator[Input]:
 class _Watch:
     """What a running process tells and how it is stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: NotificationSettings) -> None:
         self.running: dict[str, Live] = {}
         self.failures: dict[str, BaseException] = {}
         self._teller = Teller()
+        self._worries = Worries("onefold.application.accounts", "account")
+        self.say = self._teller.tell
+        self.notifications = Notifications(settings, alert=self.say)
         self.stopping = asyncio.Event()
 
     def starting(self, account: Account) -> None:
         """Say that an account begins to recover."""
-        self._teller.tell(
-            f"account {account.name}: starting, mode {account.mode}, pid {os.getpid()}"
-        )
+        self._tell(account, f"starting, mode {account.mode}, pid {os.getpid()}")
         if account.mode == "live" and account.unlimited:
             missing = ", ".join(account.unlimited)
-            self._teller.tell(f"account {account.name}: trades without these limits: {missing}")
+            self._tell(account, f"trades without these limits: {missing}", logging.WARNING)
 
     def told(self, account: Account, text: str) -> None:
         """Say at once what was stopped or let go again, and why."""
-        self._teller.tell(f"account {account.name}: {one_line(text)}")
+        self._say(account, text)
+        self.notifications.told(account, text)
+
+    def _say(self, account: Account, text: str) -> None:
+        self.say(f"account {account.name}: {one_line(text)}")
+
+    def _tell(self, account: Account, text: str, level: int = logging.INFO) -> None:
+        """Say a line, and log it."""
+        self._say(account, text)
+        extra = {"account": account.name, "told": True}
+        log.log(level, "account %s: %s", account.name, text, extra=extra)
 
     def opened(self, account: Account, live: Live) -> None:
         """Take note of a session that is ready."""
         self.running[account.name] = live
-        self._teller.tell(f"account {account.name}: started")
+        self._worries.over(account.name)
+        self._tell(account, "started")
+        self.notifications.opened(account, live)
         notify("READY=1")
         if self.stopping.is_set():
             live.stop()
 
     def waits(self, account: Account, error: BaseException) -> None:
         """Say why an account does not trade yet."""
-        said = one_line(str(error))
-        self._teller.tell(f"account {account.name}: closed, and will try again: {said}")
+        self._say(account, f"closed, and will try again: {error}")
+        self.notifications.waits(account, error)
+        self._worries.about(account.name, f"closed: {error}", error, told=True)
 
     def failed(self, account: Account, error: BaseException) -> None:
         """Say what ended an account, once and for people."""
         self.failures[account.name] = error
-        self._teller.tell(f"error: account {account.name}: {one_line(str(error))}")
+        self.say(f"error: account {account.name}: {one_line(str(error))}")
+        extra = {"component": "account", "account": account.name, "told": True}
+        log.error("account %s has ended: %s", account.name, error, exc_info=error, extra=extra)
+        self.notifications.failed(account, error)
+
+    def stopped(self, account: Account, live: Live) -> None:
+        """Take note of an account that has come to a good end."""
+        self.notifications.stopped(account, live)
 
     def close(self) -> None:
-        """Print what has not been printed yet."""
+        """Send and print what has not been sent and printed yet."""
+        self.notifications.close()
         self._teller.close()
 
     def stop(self, *_: Any) -> None:
@@ -199,40 +232,63 @@ def _run_live(loaded: Loaded, mode: RunMode, json_: bool) -> int:
     """Run all enabled accounts until they end; return the exit code."""
     if mode is RunMode.LIVE:
         check_secrets(loaded.path.parent)
-    accounts = enabled_accounts(loaded, mode.value, note)
-    watch = _Watch()
-
-    async def main() -> dict[str, Live]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if sys.platform == "win32":
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(watch.stop))
-            else:
-                loop.add_signal_handler(number, watch.stop)
-        beating = asyncio.ensure_future(_keep_watchdog())
-        try:
-            return await run_accounts(
-                accounts,
-                source_of,
-                killed=killed_by(environment(loaded.path.parent)),
-                stopping=watch.stopping,
-                watcher=watch,
-            )
-        finally:
-            beating.cancel()
-            notify("STOPPING=1")
-
+        if loaded.settings.preflight.environment == "production":
+            require_preflight(loaded)
+    watch = _Watch(loaded.settings.notifications)
+    logs = set_up(
+        loaded.settings.logs,
+        loaded.path.parent,
+        secrets=secrets_of(loaded.settings, environment(loaded.path.parent)),
+        say=watch.say,
+    )
+    watch.say(logs.summary)
+    # Who hears what sessions record, in this order: the log first, then whoever tells people.
+    observers: list[Observer] = [log_records, watch.notifications.observe]
     try:
-        ended = asyncio.run(main())
+        accounts = enabled_accounts(loaded, mode.value, watch.say)
+        ended = asyncio.run(_all_run(loaded, accounts, watch, observers))
     finally:
         watch.close()
+        log.info("the process ends", extra={"pid": os.getpid()})
+        logs.close()
+    return _told_end(ended, watch, json_=json_)
+
+
+async def _all_run(
+    loaded: Loaded, accounts: list[Account], watch: _Watch, observers: list[Observer]
+) -> dict[str, Live]:
+    """Run accounts until each has ended; signals stop them, a service manager hears of them."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(watch.stop))
+        else:
+            loop.add_signal_handler(number, watch.stop)
+    beating = asyncio.ensure_future(_keep_watchdog())
+    try:
+        return await run_accounts(
+            accounts,
+            source_of,
+            killed=killed_by(environment(loaded.path.parent)),
+            stopping=watch.stopping,
+            watcher=watch,
+            observers=observers,
+        )
+    finally:
+        beating.cancel()
+        notify("STOPPING=1")
+
+
+def _told_end(ended: dict[str, Live], watch: _Watch, *, json_: bool) -> int:
+    """Print how the accounts have ended; return the exit code."""
     summary = {name: live.status() for name, live in ended.items()}
     if json_:
         emit({"accounts": summary, "failed": {n: str(e) for n, e in watch.failures.items()}})
     else:
         for name, status in summary.items():
             note(f"account {name}: stopped")
-            show(facts_table([(key, str(value)) for key, value in status.items()]))
+            rows = [(key, str(value)) for key, value in status.items() if key != "latency"]
+            show(facts_table(rows))
     codes = [e.exit_code if isinstance(e, OnefoldError) else 1 for e in watch.failures.values()]
     return max(codes, default=0)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from onefold.app.group import new_app
-from onefold.app.output import Json, emit, show, table
+from onefold.app.output import Json, emit, say, show, table
 from onefold.domain.errors import ConfigError, did_you_mean
 
 app = new_app()
@@ -18,11 +18,20 @@ def settings(
     section: Annotated[
         str, typer.Argument(help="Only what is below this, such as account.limits.")
     ] = "",
+    env: Annotated[
+        bool, typer.Option("--env", help="As variables for a file .env, with the defaults.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """List every setting with its type, default and meaning."""
-    from onefold.app.settings_doc import setting_rows  # noqa: PLC0415 - costs more than --help may
+    # Costs more than --help may.
+    from onefold.app.settings_doc import env_example, setting_rows  # noqa: PLC0415
 
+    if env:
+        if section or json_:
+            raise ConfigError("--env writes all settings as variables: leave section and --json")
+        say(env_example().rstrip())
+        return
     everything = setting_rows()
     rows = [r for r in everything if f"{r.path}.".startswith(f"{section}." if section else "")]
     if not rows:

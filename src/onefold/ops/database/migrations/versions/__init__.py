@@ -1,0 +1,1 @@
+"""One module per step, the last of which gives exactly what `tables` says."""

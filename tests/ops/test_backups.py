@@ -1,0 +1,265 @@
+"""J10: what a backup has is what there was, and it is believed when it has been restored."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from journal.records import open_journal, write_blocks
+from onefold.app.main import run
+from onefold.domain.errors import BackupError, ConfigError, JournalDamaged
+from onefold.journal import Head, atomic_jsonl_append, head, read, verify
+from onefold.ops.backup_config import BackupSettings
+from onefold.ops.backups import Vault
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {
+        "endpoint": f"http://{host}:{port}",
+        "region": "eu-central-1",
+        "access_key_id": "testing",
+        "secret_access_key": "testing",
+    }
+    import boto3
+
+    client = boto3.client(
+        "s3",
+        endpoint_url=options["endpoint"],
+        region_name=options["region"],
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",  # noqa: S106 - of a server that lives for this test
+    )
+    client.create_bucket(
+        Bucket="backups", CreateBucketConfiguration={"LocationConstraint": options["region"]}
+    )
+    yield options
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "s3"])
+def vault(request: pytest.FixtureRequest, tmp_path: Path) -> Vault:
+    if request.param == "folder":
+        return Vault(BackupSettings(to="copies"), tmp_path)
+    options = request.getfixturevalue("s3")
+    prefix = f"s3://backups/{tmp_path.name}"
+    return Vault(BackupSettings(to=prefix, **options), tmp_path)
+
+
+def world(tmp_path: Path) -> tuple[dict[str, Path], Path]:
+    """Make a journal of several segments, parameters, a switch, and what is to be left out."""
+    folder = tmp_path / "work"
+    journal = folder / "journal" / "main" / "live-1"
+    with open_journal(journal, segment_bytes=2_000) as one:
+        write_blocks(one, [3] * 30)
+    atomic_jsonl_append(folder / "governance" / "main.jsonl", {"version": 1})
+    control = folder / "journal" / "main" / "control"
+    (control / "inbox").mkdir(parents=True)
+    (control / "KILL").write_text("by hand\n")
+    (control / "inbox" / "1-a.json").write_text("{}")
+    for name in ("heartbeat.json", "evidence.key", ".draft.1.tmp", "main.instance"):
+        (folder / "journal" / "main" / name).write_text("x")
+    (folder / "onefold.yaml").write_text("account: {}\n")
+    sources = {name: folder / name for name in ("journal", "governance", "onefold.yaml")}
+    return sources, journal
+
+
+def test_what_is_restored_is_what_there_was(vault: Vault, tmp_path: Path) -> None:
+    sources, journal = world(tmp_path)
+    taken = vault.take(sources, [journal], version="1", now=NOW)
+    assert taken.manifest == vault.manifest()
+    vault.verify(taken.manifest)
+    restored = tmp_path / "restored"
+    vault.restore(taken.manifest, restored)
+    found = {p.relative_to(restored).as_posix() for p in restored.rglob("*") if p.is_file()}
+    assert found >= {"governance/main.jsonl", "journal/main/control/KILL", "onefold.yaml"}
+    left_out = (".key", ".tmp", "beat.json", ".instance", "a.json")
+    assert not [name for name in found if name.endswith(left_out)]
+    copy = restored / "journal" / "main" / "live-1"
+    assert [e.raw for e in read(copy)] == [e.raw for e in read(journal)]
+    assert verify(copy).head == head(journal)
+    with pytest.raises(ConfigError, match="is not empty"):
+        vault.restore(taken.manifest, restored)
+
+
+def test_only_what_is_new_is_sent(vault: Vault, tmp_path: Path) -> None:
+    sources, journal = world(tmp_path)
+    first = vault.take(sources, [journal], version="1", now=NOW)
+    assert first.sent == len(first.manifest.files)
+    again = vault.take(sources, [journal], version="1", now=NOW + timedelta(hours=1))
+    assert again.sent == 0
+    with open_journal(journal, segment_bytes=2_000) as one:
+        write_blocks(one, [1])
+    later = vault.take(sources, [journal], version="1", now=NOW + timedelta(hours=2))
+    assert later.sent == 1
+    assert vault.names() == [x.manifest.name for x in (first, again, later)]
+    for one in (first, again, later):
+        vault.verify(vault.manifest(one.manifest.name))
+
+
+def test_old_backups_go_and_what_others_share_stays(vault: Vault, tmp_path: Path) -> None:
+    sources, journal = world(tmp_path)
+    config = sources["onefold.yaml"]
+    for day in range(5):
+        config.write_text(f"account: {{}} # {day}\n")
+        vault.take(sources, [journal], version="1", now=NOW + timedelta(days=day))
+    names = vault.names()
+    assert vault.prune(2, now=datetime.now(UTC)) == names[:3]
+    assert len(list(vault._listed("blobs"))) == len(vault.manifest().files) + 4, "all are young"
+    assert vault.prune(1, now=datetime.now(UTC) + timedelta(days=2)) == names[3:4]
+    assert len(list(vault._listed("blobs"))) == len(vault.manifest().files)
+    vault.verify(vault.manifest())
+
+
+def test_what_was_altered_is_found(tmp_path: Path) -> None:
+    vault = Vault(BackupSettings(to="copies"), tmp_path)
+    sources, journal = world(tmp_path)
+    manifest = vault.take(sources, [journal], version="1", now=NOW).manifest
+    copies = tmp_path / "copies"
+    draw = random.Random(7)
+    for blob in sorted((copies / "blobs").iterdir()):
+        kept = blob.read_bytes()
+        place = draw.randrange(10, len(kept) - 8)
+        blob.write_bytes(kept[:place] + bytes([kept[place] ^ 1]) + kept[place + 1 :])
+        with pytest.raises(BackupError):
+            vault.verify(manifest)
+        blob.unlink()
+        with pytest.raises(BackupError, match="cannot be read"):
+            vault.verify(manifest)
+        blob.write_bytes(gzip.compress(b"other"))
+        with pytest.raises(BackupError, match="another content"):
+            vault.verify(manifest)
+        blob.write_bytes(kept)
+    page = copies / "manifests" / f"{manifest.name}.json"
+    kept = page.read_bytes()
+    for old, new in ((b'"seq":90', b'"seq":89'), (b"onefold.yaml", b"../../../etc"), (b"{", b"[")):
+        page.write_bytes(kept.replace(old, new, 1))
+        with pytest.raises(BackupError, match="altered"):
+            vault.manifest(manifest.name)
+
+
+def test_a_manifest_that_leads_out_of_its_folder_writes_nothing(tmp_path: Path) -> None:
+    vault = Vault(BackupSettings(to="copies"), tmp_path)
+    (tmp_path / "secret").write_text("x")
+    for path in ("../out", "/elsewhere/out", "a/../../out", "a\\..\\out", ""):
+        made = vault.take({path or ".": tmp_path / "secret"}, [], version="1", now=NOW).manifest
+        if path:
+            with pytest.raises(BackupError, match="outside of its folder"):
+                vault.restore(made, tmp_path / "restored")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_journal_is_not_backed_up(tmp_path: Path) -> None:
+    vault = Vault(BackupSettings(to="copies"), tmp_path)
+    sources, journal = world(tmp_path)
+    segment = sorted(journal.glob("*.jsonl"))[1]
+    content = bytearray(segment.read_bytes())
+    content[300] ^= 1
+    segment.write_bytes(content)
+    with pytest.raises(JournalDamaged):
+        vault.take(sources, [journal], version="1", now=NOW)
+    assert vault.names() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "say where backups go"),
+        ({"to": "s4://bucket"}, "no backups can go to s4://"),
+        ({"to": "s3://bucket", "endpoint": "http://example.com"}, "needs https"),
+    ],
+)
+def test_a_place_that_cannot_be_meant_is_refused(
+    tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Vault(BackupSettings(**settings), tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    options = {
+        "endpoint": "http://127.0.0.1:9",
+        "access_key_id": "a",
+        "secret_access_key": "CANARY",
+        "region": "x",
+    }
+    vault = Vault(BackupSettings(to="s3://bucket/x", **options), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(BackupError) as told:
+        vault.names()
+    assert "\n" not in str(told.value)
+    assert "CANARY" not in str(told.value)
+
+
+CONFIG = {
+    "account": {"name": "main"},
+    "instruments": {"AAA": {"kind": "equity"}},
+    "data": {"AAA": {"synthetic": {"seed": 1, "bars": 6_000}}},
+    "strategies": {"trend": {"kind": "crossover"}, "mine": {"file": "mine.py"}},
+    "session": {"pace": {"seconds_per_bar": 0.002}},
+    "backups": {"to": "copies", "keep": 3},
+}
+MINE = """from onefold import FLAT, Strategy
+
+
+class Mine(Strategy):
+    def extract_features(self):
+        return {}
+
+    def predict_signal(self, x):
+        return self.signal(side=FLAT)
+"""
+
+
+def test_the_command_copies_a_session_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "onefold.yaml").write_text(yaml.safe_dump(CONFIG))
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "onefold", "run", "--mode", "shadow"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "journal").glob("main/shadow-*/*.jsonl")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        heads = []
+        for _ in range(5):
+            assert run(["backup", "run", "--json"]) == 0
+            [journal] = json.loads(capsys.readouterr().out)["journals"] or [{"seq": 0, "hash": ""}]
+            heads.append(Head(journal["seq"], journal["hash"]))
+            assert run(["backup", "verify"]) == 0
+            capsys.readouterr()
+            time.sleep(0.2)
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert heads[-1].seq > heads[0].seq > 0
+    capsys.readouterr()
+    assert run(["backup", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed) == 3
+    assert run(["backup", "restore", "again", listed[0]["backup"]]) == 0
+    [source] = (tmp_path / "journal" / "main").glob("shadow-*")
+    [copy] = (tmp_path / "again" / "journal" / "main").glob("shadow-*")
+    end = verify(copy).head
+    assert verify(source, end).records >= end.seq
+    assert (tmp_path / "again" / "mine.py").read_text() == MINE
+    monkeypatch.chdir(tmp_path / "again")
+    assert run(["replay", str(copy)]) == 0
