@@ -48,18 +48,22 @@ def looked(one: Sighting, tail: Tail | None = None, **more: Any) -> Found:
 def told(*records: Any) -> Tail:
     """Return a tail that has counted records."""
     tail = Tail()
-    for record in records:
+    for made in records:
+        record = made() if callable(made) else made
         kind = type(record).__struct_config__.tag
         tail._readers[kind][1](record)
     return tail
 
 
-def order(number: int, age_s: float) -> Order:
-    return Order(number, time.time_ns() - int(age_s * S_NS), "BTCUSD", "trend", "entry", 1, 1)
+def order(number: int, age_s: float) -> Callable[[], Order]:
+    """Return what makes an order of some age, when it is told: not when tests are collected."""
+    at = ("BTCUSD", "trend", "entry", 1, 1)
+    return lambda: Order(number, time.time_ns() - int(age_s * S_NS), *at)  # type: ignore[arg-type]
 
 
 def fresh(**said: Any) -> dict[str, Any]:
     now = time.time_ns()
+    said = {name: value() if callable(value) else value for name, value in said.items()}
     return beat(**{"ts": now, "last_bars": {"BTCUSD": now - S_NS}, **said})
 
 
@@ -81,7 +85,7 @@ OTHER = Bar("EURUSD", 2, 1, 1.0, 1.0, 1.0, 1.0)
         ({}, [], set()),
         ({"last_bars": {"BTCUSD": NOW_NS - 600 * S_NS}}, [], {("market_data", "no_recent_data")}),
         ({"last_bars": {}}, [], {("market_data", "no_recent_data")}),
-        ({"last_bars": {}, "started_ts": NOW_NS}, [], set()),
+        ({"last_bars": {}, "started_ts": time.time_ns}, [], set()),
         ({"last_bars": {}, "data_mode": "recorded"}, [], set()),
         (
             {},
