@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,17 @@ from typing import Any
 import pytest
 import yaml
 
-from onefold.app.live import Account, check_promoted
+from onefold.app.accounts import Account, check_promoted, prove_promoted, runs_of
+from onefold.app.governing import governed, taken
+from onefold.app.live import succeeded
 from onefold.app.main import run
 from onefold.app.settings import accounts_of, load_settings
 from onefold.app.sources import Source
 from onefold.domain.errors import ConfigError
+from onefold.domain.records import SessionStart
+from onefold.engine.succession import begun
+from onefold.governance.parameters import Entry, Hold, Parameters, Runs
+from onefold.journal import Journal
 
 HOUR_S, DAYS = 3600, 25
 CONFIG: dict[str, Any] = {
@@ -227,8 +234,74 @@ def test_live_needs_promoted_strategies_where_it_is_said(
     code, _ = command(capsys, "check-transition", "paper", "--promote", "--reason", "good")
     assert code == 2, "only a check for live leads back"
     file = tmp_path / "governance/main.jsonl"
-    file.write_bytes(b"{}\n" + file.read_bytes())
-    check_promoted(account, recipe)  # the session begins in doubt, and enters nothing
+    whole = file.read_bytes()
+    file.write_bytes(b"{}\n" + whole)
+    # The session begins in doubt, and enters nothing before what is read then proves it.
+    check_promoted(account, recipe)
+    file.write_bytes(whole)
+    nobody = Runs("live", {**runs_of(recipe, "live").strategies, "dips": "never promoted"})
+    with pytest.raises(ConfigError, match="'dips' has not been promoted to live"):
+        prove_promoted(account, nobody, account.parameters.read())
+
+
+def test_recorded_bars_do_not_go_on_with_a_journal_of_live_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G6: a backtest behind a real start is no evidence for live, whatever it earns."""
+    easy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    loaded = load_settings(tmp_path / "onefold.yaml")
+    account = Account(loaded, "main", accounts_of(loaded.settings)["main"], "paper")
+    recipe = account.recipe({"AAA": HOUR_S * 1_000_000_000})
+    plan = recipe.plan()
+    plain, _ = succeeded(account, recipe, plan, "live")
+    assert succeeded(account, recipe, plan, "recorded") == (plain, None), "the first has it"
+    start = SessionStart(1, "paper", "1", "1", recipe.hash, recipe.as_recorded(), data_mode="live")
+    with Journal.open(plain, today=lambda: dt.date(2026, 11, 1)) as journal:
+        journal.append(start)
+        journal.commit()
+    kept = {path.name: path.read_bytes() for path in plain.glob("*.jsonl")}
+    for _ in range(2):  # the second goes on with that of the first
+        assert command(capsys, "run", "--mode", "paper")[0] == 0
+    found = {path.name: begun(path) for path in (tmp_path / "journal/main").glob("paper-*")}
+    assert {name: one and one.start.data_mode for name, one in found.items()} == {
+        plain.name: "live",
+        f"{plain.name}-recorded": "recorded",
+    }
+    assert {path.name: path.read_bytes() for path in plain.glob("*.jsonl")} == kept
+    assert succeeded(account, recipe, plan, "live") == (plain, None)
+    code, checked = command(capsys, "check-transition", "live", "--strategy", "trend")
+    assert code == 1
+    assert "live bars" in {c["name"] for c in checked[0]["criteria"] if not c["passes"]}
+
+
+def test_journals_of_recorded_bars_are_gone_on_with_where_they_are(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [plain] = (folder / "journal/main").glob("shadow-*")
+    assert command(capsys, "run", "--mode", "shadow")[0] == 0
+    assert list((folder / "journal/main").glob("shadow-*")) == [plain]
+    loaded = load_settings(folder / "onefold.yaml")
+    account = Account(loaded, "main", accounts_of(loaded.settings)["main"], "shadow")
+    recipe = account.recipe({"AAA": HOUR_S * 1_000_000_000})
+    path, _ = succeeded(account, recipe, recipe.plan(), "live")
+    assert path == plain.with_name(f"{plain.name}-live")
+
+
+def test_a_promotion_says_what_a_session_that_runs_makes_of_it(folder: Path) -> None:
+    """A session that goes on with what it ran must not be taken for one that trades again."""
+    (folder / "journal/main").mkdir(exist_ok=True)
+    beat = {"pid": os.getpid(), "mode": "live", "strategies": {"trend": "h1"}, "mandate": 9}
+    (folder / "journal/main/heartbeat.json").write_text(json.dumps(beat))
+    one = governed(folder / "onefold.yaml", "")
+    for stage, of, said in (
+        ("paper", "h1", "the session is live and goes on as before: it takes no promotion to"),
+        ("live", "h2", "another trend and goes on as before: a restart is needed"),
+        ("live", "h1", "the session has taken it"),
+    ):
+        made_by = Entry(1, "me", "good", f"{of}/bundle")
+        hold = Hold("release", "stage", "trend")
+        assert said in taken(one, Parameters().held(hold, made_by, stage=stage))
 
 
 def test_evidence_of_another_kind_or_account_does_not_count(

@@ -18,12 +18,23 @@ from onefold.engine.control import Request
 from onefold.engine.explain import explain
 from onefold.engine.parameters import Governance, ParameterFile
 from onefold.engine.replay import replay
-from onefold.governance.parameters import CONF_MIN, Entry, Hold, Key, Parameters, Version
+from onefold.governance.parameters import (
+    CONF_MIN,
+    LINE_MAX,
+    Entry,
+    Hold,
+    Key,
+    Parameters,
+    Runs,
+    Stage,
+    Version,
+)
 
 from .live_rig import Rig
 from .test_live import bar, long_plan
 
 ABC = Key(CONF_MIN, "s0", "ABC")
+RAN = Runs("live", {"s0": "h1"})
 
 
 def entry(n: int = 1) -> Entry:
@@ -228,11 +239,146 @@ def test_an_heir_keeps_what_was_in_force_when_the_file_is_older(tmp_path: Path) 
     file.extend(conf_min(0.6))
     account = SimpleNamespace(parameters=file)
     known = [msgspec.structs.replace(held, version=1, parameters=file.read().hash_of(1)), held]
-    assert _mandates(account, known, 5) == known  # type: ignore[arg-type]
+    assert _mandates(account, known, 5, RAN, RAN) == known  # type: ignore[arg-type]
     file.extend(hold("suppress", 2))
-    assert _mandates(account, known, 5) == known, "another history"  # type: ignore[arg-type]
+    assert _mandates(account, known, 5, RAN, RAN) == known, "another history"  # type: ignore[arg-type]
     known[1] = msgspec.structs.replace(held, parameters=file.read().hash_of(2))
     file.extend(conf_min(0.7, 3))
-    assert [m.version for m in _mandates(account, known, 5)] == [1, 2, 3]  # type: ignore[arg-type]
+    assert [m.version for m in _mandates(account, known, 5, RAN, RAN)] == [1, 2, 3]  # type: ignore[arg-type]
     file.path.write_bytes(b"{}\n")
-    assert _mandates(account, known, 5) == known  # type: ignore[arg-type]
+    assert _mandates(account, known, 5, RAN, RAN) == known  # type: ignore[arg-type]
+
+
+def test_an_heir_in_doubt_lets_no_changed_strategy_trade(tmp_path: Path) -> None:
+    """What was promoted was another one, and an unreadable file cannot say so."""
+    file = ParameterFile(tmp_path / "governance" / "main.jsonl")
+    account = SimpleNamespace(parameters=file)
+    file.extend(staged("suppress", "paper", 1))
+    file.extend(staged("release", "live", 2))
+    known = file.read().mandates(runs=RAN)
+    assert [m.value for m in known] == [1.0, 0.0]
+    changed = Runs("live", {"s0": "h2"})
+    told = _mandates(account, known, 5, RAN, changed)  # type: ignore[arg-type]
+    assert [m.value for m in told] == [1.0], "a promotion of what does not run lets nothing go"
+    file.path.write_bytes(b"{}\n")
+    assert _mandates(account, known, 5, RAN, RAN) == known  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="strategy 's0' was let go as it was, and has changed"):
+        _mandates(account, known, 5, RAN, changed)  # type: ignore[arg-type]
+
+
+def staged(action: Any, stage: Stage, n: int, of: str = "h1") -> Any:
+    made_by = Entry(n, "a person", "a reason", f"{of}/bundle")
+    return lambda p: p.held(Hold(action, "stage", "s0"), made_by, stage=stage)
+
+
+def test_a_live_session_takes_a_promotion_to_live_of_what_it_runs(tmp_path: Path) -> None:
+    """G6: neither a promotion to paper nor one of a changed strategy lets it trade again."""
+
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(staged("suppress", "shadow", 1))
+        async with rig.running() as live:
+            live.obey(Governance(rig.parameters, RAN))
+            await reconciled(rig)
+            n = 0
+            for made in (
+                staged("release", "paper", 2),
+                staged("release", "live", 3, of="h2"),
+                hold("suppress", 4),
+                hold("release", 5),
+            ):
+                last = rig.parameters.extend(made).changes[-1].number
+                await rig.until(lambda last=last: live.status()["mandate"] == last)  # type: ignore[misc]
+                await rig.settled()
+                await rig.play(*(bar(n + i) for i in range(3)))
+                n += 3
+            assert not rig.records(Order)
+            last = rig.parameters.extend(staged("release", "live", 6)).changes[-1].number
+            await rig.until(lambda: live.status()["mandate"] == last)
+            await rig.settled()
+            await rig.play(*(bar(n + i) for i in range(3)))
+            assert rig.records(Order)
+
+    asyncio.run(work())
+    state = replay(tmp_path / "journal", long_plan()).run.state
+    assert not state.sleeves["suppressed"].any()
+
+
+def test_what_was_not_proved_at_the_start_is_before_the_doubt_ends(tmp_path: Path) -> None:
+    """I8: a file that could not be read at the start must not let in who was never promoted."""
+    asked: list[str] = []
+    lacking = ["strategy 's0' has not been promoted"]
+
+    def prove(parameters: Parameters) -> None:
+        asked.append(parameters.head)
+        if lacking:
+            raise ConfigError(lacking[0])
+
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(conf_min(0.6))
+        good = rig.parameters.path.read_bytes()
+        rig.parameters.path.write_bytes(good + b"x\n")
+        async with rig.running() as live:
+            live.obey(Governance(rig.parameters, RAN, prove))
+            await rig.until(lambda: is_closed(rig))
+            assert not asked, "nothing can be proved by what cannot be read"
+            rig.parameters.path.write_bytes(good)
+            await rig.until(lambda: "has not been promoted" in live.status()["doubt"])
+            ask(rig, "r1")
+            await rig.until(lambda: bool(rig.control.refusal(request("r1"))))
+            assert lacking[0] in rig.control.refusal(request("r1"))
+            for n in range(3):
+                await rig.play(bar(n))
+            assert not rig.records(Order)
+            lacking.clear()
+            await rig.until(lambda: not live.status()["doubt"])
+            ask(rig, "r2")
+            await rig.until(lambda: not is_closed(rig))
+            seen = len(asked)
+            rig.parameters.extend(conf_min(0.7, 2))
+            await rig.until(lambda: in_force(rig) == 0.7)
+            assert len(asked) == seen, "what it was at its start does not change"
+
+    asyncio.run(work())
+
+
+def test_a_line_that_is_nested_deeply_closes_the_account_and_ends_nothing(tmp_path: Path) -> None:
+    async def work() -> None:
+        rig = Rig(tmp_path, long_plan())
+        rig.parameters.extend(conf_min(0.6))
+        good = rig.parameters.path.read_bytes()
+        async with rig.running() as live:
+            await rig.until(lambda: in_force(rig) == 0.6)
+            await reconciled(rig)
+            rig.parameters.path.write_bytes(good + NESTED)
+            await rig.until(lambda: is_closed(rig))
+            assert "line 2: this is no version" in live.status()["doubt"]
+            rig.parameters.path.write_bytes(good)
+            await rig.until(lambda: not live.status()["doubt"])
+            assert live.failure is None
+
+    asyncio.run(work())
+
+
+NESTED = b'{"version":2,"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
+
+
+def test_whatever_is_wrong_with_the_file_is_a_doubt(tmp_path: Path) -> None:
+    file = ParameterFile(tmp_path / "a.jsonl")
+    file.extend(conf_min(0.6))
+
+    def prove(_: Parameters) -> None:
+        raise KeyError("nobody has foreseen this")
+
+    governance = Governance(file, RAN, prove)
+    assert governance.news(0, "", 0) == []
+    assert "a.jsonl: it cannot be read: KeyError" in governance.doubt
+
+
+def test_a_version_that_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    file = ParameterFile(tmp_path / "a.jsonl")
+    long = Entry(1, "a person", "x" * LINE_MAX)
+    with pytest.raises(ConfigError, match="cannot change so much"):
+        file.extend(lambda p: p.changed([(ABC, 0.6)], lambda _: 0.0, long))
+    assert not file.path.exists()

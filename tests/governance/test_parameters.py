@@ -18,11 +18,14 @@ from onefold.fold.codec import Inbox
 from onefold.fold.state import Out, State
 from onefold.governance.parameters import (
     CONF_MIN,
+    LINE_MAX,
+    STAGES,
     SUPPRESS,
     Entry,
     Hold,
     Key,
     Parameters,
+    Runs,
     Version,
     read_parameters,
     sealed,
@@ -140,6 +143,122 @@ def test_a_session_that_knew_a_part_comes_to_the_same(
 def test_a_chain_is_read_as_it_was_written(taken: list[tuple[str, Any, Any]]) -> None:
     parameters = chain(taken)
     assert read_parameters(lines(parameters), "here") == parameters
+
+
+HASHES = ("h1", "h2")
+stage_steps = st.tuples(
+    st.sampled_from(["take back", "promote", "suppress", "release"]),
+    st.sampled_from([("s0", ""), ("s1", ""), ("", "ABC"), ("s0", "ABC")]),
+    st.tuples(st.sampled_from(["shadow", "paper", "live"]), st.sampled_from(HASHES)),
+)
+
+
+def staged(taken: Iterable[tuple[str, tuple[str, str], tuple[str, str]]]) -> Parameters:
+    """Return a chain of promotions, demotions and reviews."""
+    parameters = Parameters()
+    for n, (what, scope, (stage, of)) in enumerate(taken, 1):
+        action: Any = {"take back": "suppress", "promote": "release"}.get(what, what)
+        made_by = entry(n)._replace(evidence=f"{of}/bundle")
+        try:
+            if what == action:
+                made = parameters.held(Hold(action, "review", *scope), made_by)
+            else:
+                strategy = scope[0] or "s0"
+                made = parameters.held(Hold(action, "stage", strategy), made_by, stage=stage)
+        except (ConfigError, IndexError):  # nobody is taken back to live
+            continue
+        parameters = parameters.extended(made)
+    return parameters
+
+
+def shut_in(parameters: Parameters, runs: Runs) -> set[str]:
+    """Return what is taken back in a session, said once more in other words."""
+    shut = set()
+    for version in parameters.applied:
+        if version.hold is None or not version.stage:
+            continue
+        name, of = version.hold.strategy, version.evidence.split("/")[0]
+        reaches = STAGES.index(version.stage) >= STAGES.index(runs.mode)
+        if version.hold.action == "suppress":
+            shut.add(name)
+        elif reaches and (runs.mode != "live" or of == runs.strategies[name]):
+            shut.discard(name)
+    return shut
+
+
+@given(
+    st.lists(stage_steps, min_size=2, max_size=12),
+    st.sampled_from(STAGES),
+    st.sampled_from(HASHES),
+    st.integers(0, 20),
+)
+def test_a_strategy_trades_where_a_promotion_reaches_and_nobody_holds_it(
+    taken: list[Any], mode: str, of: str, known: int
+) -> None:
+    """G6: in each mode the fold suppresses what was taken back there, and what reviews hold."""
+    parameters = staged(taken)
+    runs = Runs(mode, dict.fromkeys(STRATEGIES, of))
+    told = parameters.mandates(runs=runs)
+    state, shut = folded(told), shut_in(parameters, runs)
+    assert parameters.shut(runs) == shut
+    held = [h for h in parameters.holds if h.holder == "review" and h.action == "suppress"]
+    for n, (strategy, instrument) in enumerate(SLEEVES):
+        covered = any(h.covers(Hold("suppress", "review", strategy, instrument)) for h in held)
+        assert bool(state.sleeves["suppressed"][n]) == (covered or strategy in shut)
+    first = [m for m in told if m.version <= known]
+    again = folded([*first, *parameters.mandates(known, runs=runs)])
+    assert again.sleeves.tobytes() == state.sleeves.tobytes()
+    assert read_parameters(lines(parameters), "here") == parameters
+
+
+def test_a_promotion_reaches_as_far_as_its_stage_and_is_of_one_strategy() -> None:
+    taken = [
+        ("take back", ("s0", ""), ("shadow", "h1")),
+        ("promote", ("s0", ""), ("paper", "h1")),
+    ]
+    for more, shut in (
+        ([], {"shadow": 0, "paper": 0, "live": 1}),
+        ([("promote", ("s0", ""), ("live", "h2"))], {"shadow": 0, "paper": 0, "live": 1}),
+        ([("promote", ("s0", ""), ("live", "h1"))], {"shadow": 0, "paper": 0, "live": 0}),
+    ):
+        parameters = staged([*taken, *more])
+        for mode, expected in shut.items():
+            told = parameters.mandates(runs=Runs(mode, {"s0": "h1"}))
+            assert folded(told).sleeves["suppressed"].tolist() == [expected, expected, 0, 0]
+
+
+def test_a_wide_release_of_a_chain_of_before_lets_nobody_go_who_was_taken_back() -> None:
+    """It lacks what shuts them again; no session may take it then."""
+    parameters = staged(
+        [
+            ("take back", ("s0", ""), ("shadow", "h1")),
+            ("promote", ("s0", ""), ("paper", "h1")),
+            ("suppress", ("", "ABC"), ("live", "h1")),
+            ("release", ("", "ABC"), ("live", "h1")),
+        ]
+    )
+    last = parameters.versions[-1]
+    assert [(c.strategy, c.value, c.shut) for c in last.changes] == [
+        ("", 0, False),
+        ("s0", 1, True),
+    ]
+    assert Key(SUPPRESS, "s0", "ABC") not in parameters.values
+    before = sealed(msgspec.structs.replace(last, changes=last.changes[:1]))
+    live = Runs("live", {"s0": "h1"})
+    for chain_, suppressed in (
+        (parameters, [1, 1, 0, 0]),
+        (Parameters((*parameters.versions[:-1], before)), [1, 1, 1, 0]),
+    ):
+        told = chain_.mandates(runs=live)
+        assert folded(told).sleeves["suppressed"].tolist() == suppressed
+
+
+def test_a_line_that_nobody_has_written_is_no_version() -> None:
+    nested = b'{"version":1,"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
+    with pytest.raises(ConfigError, match="here, line 1: this is no version"):
+        read_parameters(nested, "here")
+    with pytest.raises(ConfigError, match="here, line 1: it has 8,000,001 bytes"):
+        read_parameters(b" " * (LINE_MAX + 1) + b"\n", "here")
 
 
 def some() -> Parameters:

@@ -25,6 +25,7 @@ from onefold.domain.errors import ConfigError, ModelError
 from onefold.domain.venue import Abilities
 from onefold.engine.parameters import ParameterFile
 from onefold.engine.succession import current
+from onefold.governance.parameters import Parameters, Runs
 from onefold.signals.model import Model, silenced
 from onefold.sim.plan import Plan
 
@@ -127,31 +128,57 @@ def enabled_accounts(loaded: Loaded, mode: str, say: Callable[[str], None]) -> l
     return found
 
 
+def runs_of(recipe: Recipe, mode: str) -> Runs:
+    """Return what a session of a recipe runs, by which promotions concern it."""
+    names = [n for n in recipe.settings.strategies if n not in recipe.chosen.disabled]
+    return Runs(mode, {name: recipe.strategy_hash(name) for name in names})
+
+
 def check_promoted(account: Account, recipe: Recipe) -> None:
     """Raise `ConfigError` for strategies that may not go live, where evidence is needed for that.
 
     One that was promoted has to be what it was then, and its evidence has to be there. One that was
-    taken back enters nothing, and may leave what it holds; with parameters that cannot be read no
-    one enters anything.
+    taken back enters nothing, and may leave what it holds. Parameters that cannot be read say
+    nothing yet: the session begins in doubt of them, and asks `prove_promoted` before that ends.
     """
-    if account.mode != "live" or not account.settings.needs_evidence:
+    if not _needs_proof(account):
         return
     try:
         parameters = account.parameters.read()
     except ConfigError:
         return
-    held = {h.strategy for h in parameters.holds if h.holder == "stage" and h.action == "suppress"}
-    for name in recipe.settings.strategies:
-        if name in held or name in recipe.chosen.disabled:  # it enters nothing
+    prove_promoted(account, runs_of(recipe, account.mode), parameters)
+
+
+def prove_promoted(account: Account, runs: Runs, parameters: Parameters) -> None:
+    """Raise `ConfigError` for strategies of a session that parameters do not let go live."""
+    if not _needs_proof(account):
+        return
+    shut = parameters.shut(runs)
+    for name in runs.strategies:
+        if name in shut:  # it enters nothing
             continue
         last = parameters.stages.get(name)
         how = f"onefold check-transition live --strategy {name} --promote"
         if last is None or last.stage != "live":
             raise ConfigError(f"strategy {name!r} has not been promoted to live: {how}")
-        promoted, _, evidence = last.evidence.partition("/")
-        if promoted != recipe.strategy_hash(name):
+        if not runs.is_of(last):
             raise ConfigError(f"strategy {name!r} has changed since it was promoted: {how}")
+        evidence = last.evidence.partition("/")[2]
         BundleStore(account.loaded, account.name).proven(evidence, name)
+
+
+def taken_back(account: Account, runs: Runs) -> list[str]:
+    """Return the strategies of a session that enter nothing, since they were taken back."""
+    try:
+        shut = account.parameters.read().shut(runs)
+    except ConfigError:
+        return []
+    return [name for name in runs.strategies if name in shut]
+
+
+def _needs_proof(account: Account) -> bool:
+    return account.mode == "live" and account.settings.needs_evidence
 
 
 def today() -> str:

@@ -7,9 +7,9 @@ change within a second and journals it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from pydantic import ValidationError
@@ -26,10 +26,12 @@ from onefold.engine.parameters import ParameterFile
 from onefold.engine.succession import current
 from onefold.governance.parameters import (
     CONF_MIN,
+    STAGES,
     SUPPRESS,
     Entry,
     Key,
     Parameters,
+    Runs,
     Version,
     proposed,
 )
@@ -224,18 +226,33 @@ def _or_proposed(one: Governed, made: Version) -> Version:
     return proposed(made)
 
 
+def _passed_over(version: Version, beat: Mapping[str, Any]) -> str:
+    """Return why a session goes on as before after a promotion, empty where it does not."""
+    if not version.stage or version.hold is None or version.hold.action != "release":
+        return ""
+    mode, strategies = str(beat.get("mode", "")), beat.get("strategies")
+    runs = Runs(mode, strategies if isinstance(strategies, dict) else {})
+    if mode not in STAGES or runs.admits(version):
+        return ""
+    name = version.hold.strategy
+    if mode == "live" and version.stage == "live":
+        return f"the session runs another {name} and goes on as before: a restart is needed"
+    return f"the session is {mode} and goes on as before: it takes no promotion to {version.stage}"
+
+
 def taken(one: Governed, version: Version) -> str:
     """Wait until a session that runs has taken a version, and say what became of it."""
     last = max((c.number for c in version.changes), default=0)
     if version.status == "proposed":
         return "it waits for approval: onefold parameters approve"
-    if heartbeat_of(one.folder) is None:
+    beat = heartbeat_of(one.folder)
+    if beat is None:
         return "no session runs; the next one takes it at its start"
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         beat = heartbeat_of(one.folder)
         if beat is None or int(beat.get("mandate", 0)) >= last:
-            return "the session has taken it"
+            return _passed_over(version, beat or {}) or "the session has taken it"
         time.sleep(POLL_S)
     raise ConfigError(
         f"version {version.version} is written, but the session of {one.name!r} has not taken it "

@@ -25,6 +25,9 @@ from onefold.app.accounts import (
     check_abilities,
     check_promoted,
     kept,
+    prove_promoted,
+    runs_of,
+    taken_back,
     today,
 )
 from onefold.app.sources import Source, live_source, recorded_source
@@ -47,12 +50,14 @@ from onefold.engine.replay import started
 from onefold.engine.session import Mirror, Outgoing, Session
 from onefold.engine.succession import (
     Estate,
+    begun,
     blotter_of,
     current,
     hand_over,
     leave,
     new_folder,
 )
+from onefold.governance.parameters import SUPPRESS, Runs
 from onefold.journal import Journal, read
 from onefold.ops.logs import speaking_of
 from onefold.sim.exchange import SimulatedVenue
@@ -112,12 +117,22 @@ async def running(
         told(f"strategy {name} {what}: {why}")
         extra = {"component": "models", "strategy": name, "told": True}
         log.warning("strategy %s %s: %s", name, what, why, extra=extra)
+    runs = runs_of(recipe, account.mode)
+    for name in taken_back(account, runs):
+        told(
+            f"strategy {name} enters nothing: it was taken back, and not promoted to "
+            f"{account.mode} as it is now"
+        )
+    prove = partial(prove_promoted, account, runs_of(wanted, account.mode))
+    governance = Governance(account.parameters, runs, prove)
     async with contextlib.AsyncExitStack() as stack:
         instance = stack.enter_context(Instance(account.folder, account.name))
         venue = await _opened(account, source, plan, stack)
-        path, handover = succeeded(account, recipe, plan)
+        path, handover = succeeded(account, recipe, plan, source.data_mode)
         journal = stack.enter_context(_journal(account, path))
-        builder = _Builder(account, source, recipe, plan, journal, instance, handover, told)
+        builder = _Builder(
+            account, source, recipe, plan, journal, instance, handover, governance, told
+        )
         if venue is None:
             live = builder.simulated()
             _observed(account, live, observers)
@@ -177,14 +192,19 @@ def _journal(account: Account, path: Path) -> Journal:
     )
 
 
-def succeeded(account: Account, recipe: Recipe, plan: Plan) -> tuple[Path, Handover | None]:
+def succeeded(
+    account: Account, recipe: Recipe, plan: Plan, data_mode: str = "live"
+) -> tuple[Path, Handover | None]:
     """Return the folder of the account's journal, and what it takes over from the one before.
 
     A live account goes on with everything that it has when its configuration changes, or the build
-    of Onefold. Without real money each configuration has an account of its own.
+    of Onefold. Without real money each configuration has an account of its own, and so have live
+    and recorded bars: what was recorded once must not count as evidence of what came in time.
     """
     path = account.folder / f"{account.mode}-{recipe.hash}"
-    before = current(account.folder, account.mode) if account.mode == "live" else None
+    if account.mode != "live":
+        return _of_bars(path, data_mode), None
+    before = current(account.folder, account.mode)
     if before is None:
         return path, None
     if before.start.venue not in ("", account.venue):
@@ -196,31 +216,66 @@ def succeeded(account: Account, recipe: Recipe, plan: Plan) -> tuple[Path, Hando
         return before.path, before.handover
     with _journal(account, before.path):
         pass
-    was = recorded_recipe(before.start).plan()
+    recorded = recorded_recipe(before.start)
+    was = recorded.plan()
     other = before.start.build != build()
     now_ts = time.time_ns()
     handover = hand_over(before, account.name, was, plan, now_ts, other_build=other)
+    ran, runs = runs_of(recorded, account.mode), runs_of(recipe, account.mode)
     handover = msgspec.structs.replace(
-        handover, mandates=_mandates(account, handover.mandates, now_ts)
+        handover, mandates=_mandates(account, handover.mandates, now_ts, ran, runs)
     )
     return new_folder(account.folder, path.name), handover
 
 
-def _mandates(account: Account, known: list[Mandate], now_ts: int) -> list[Mandate]:
+def _of_bars(path: Path, data_mode: str) -> Path:
+    """Return the journal for bars of one kind: the plain folder is of those that came first."""
+    own = path.with_name(f"{path.name}-{data_mode}")
+    if begun(own) is None:
+        first = begun(path)
+        return path if first is None or first.start.data_mode == data_mode else own
+    found = started(own).data_mode
+    if found != data_mode:
+        raise ConfigError(
+            f"{own} holds {found or 'other'} bars, not {data_mode} ones: move it away"
+        )
+    return own
+
+
+def _mandates(
+    account: Account, known: list[Mandate], now_ts: int, ran: Runs, runs: Runs
+) -> list[Mandate]:
     """Return what governance has changed, for an heir: all of it, if its file goes on from `known`.
 
     Some of it may be of what the configuration before did not have. A file that is older, of
-    another history or altered gives nothing; the session that begins will be in doubt of it.
+    another history or altered gives nothing; the session that begins will be in doubt of it. Raises
+    `ConfigError` where that file would have to say whether a strategy that has changed may trade.
     """
+    last = known[-1] if known else None
     try:
         found = account.parameters.read()
-    except ConfigError:
-        return known
-    last = known[-1] if known else None
+    except ConfigError as error:
+        return _unless_changed(known, ran, runs, str(error))
     goes_on = last is None or (
         found.number >= last.version and last.parameters in ("", found.hash_of(last.version))
     )
-    return found.mandates(ts=now_ts) if goes_on else known
+    if goes_on:
+        return found.mandates(ts=now_ts, runs=runs)
+    return _unless_changed(known, ran, runs, f"{account.parameters.path} is not what is in force")
+
+
+def _unless_changed(known: list[Mandate], ran: Runs, runs: Runs, why: str) -> list[Mandate]:
+    """Return the mandates of the session before, where they cannot let another strategy trade."""
+    for one in known:
+        name = one.strategy
+        is_new = runs.strategies.get(name) not in (None, ran.strategies.get(name))
+        if one.mandate == SUPPRESS and not one.value and is_new:
+            raise ConfigError(
+                f"strategy {name!r} was let go as it was, and has changed since; whether it may "
+                f"trade, its parameters do not say: {why}. Make the file right, or start with the "
+                "configuration before"
+            )
+    return known
 
 
 class _Builder:
@@ -235,12 +290,14 @@ class _Builder:
         journal: Journal,
         instance: Instance,
         handover: Handover | None,
+        governance: Governance,
         told: Callable[[str], None],
     ) -> None:
         self._account, self._source, self._plan = account, source, plan
         self._recipe = recipe
         self._journal, self._instance = journal, instance
         self._handover, self._told = handover, told
+        self._governance = governance
         self._watchers: list[Callable[[Record], None]] = []
         path = journal.path
         self._start = (
@@ -345,11 +402,12 @@ class _Builder:
                 "journal": str(self._journal.path),
                 "started_ts": time.time_ns(),
                 "disabled": dict(self._recipe.chosen.disabled),
+                "strategies": dict(runs_of(self._recipe, account.mode).strategies),
             },
             warm_up_bars={} if source.is_recorded else self._warm_up_bars(),
             alert=self._told,
         )
-        live.obey(Governance(account.parameters))
+        live.obey(self._governance)
         self._watchers.append(live.remember)
         session.resume()
         return live

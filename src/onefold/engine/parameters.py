@@ -15,7 +15,13 @@ import msgspec
 from onefold.domain.errors import ConfigError, JournalError
 from onefold.domain.records import Mandate
 from onefold.engine.worries import Worries
-from onefold.governance.parameters import Parameters, Version, read_parameters
+from onefold.governance.parameters import (
+    LINE_MAX,
+    Parameters,
+    Runs,
+    Version,
+    read_parameters,
+)
 from onefold.journal.disk import OS_DISK
 from onefold.journal.files import LOCK_TIMEOUT_S, atomic_jsonl_append
 
@@ -54,6 +60,8 @@ class ParameterFile:
             raise JournalError(f"{self.path}: somebody else has been changing it for too long")
         try:
             version = make(self.read())
+            if len(msgspec.json.encode(version)) > LINE_MAX:
+                raise ConfigError(f"{self.path}: one version cannot change so much: make several")
             atomic_jsonl_append(self.path, msgspec.to_builtins(version))
         finally:
             lock.release()
@@ -71,12 +79,20 @@ class ParameterFile:
 class Governance:
     """What a session still has to be told of its account's parameters.
 
-    `doubt` says why they cannot be trusted, and is empty while they can. `number` is that of the
-    last mandate that was read.
+    `runs` says which promotions concern it; without, all do. `prove` raises `ConfigError` for
+    parameters under which it must not trade: it is asked of the first that can be read, until it
+    agrees once. `doubt` says why they cannot be trusted, and is empty while they can. `number` is
+    that of the last mandate that was read.
     """
 
-    def __init__(self, file: ParameterFile) -> None:
-        self._file = file
+    def __init__(
+        self,
+        file: ParameterFile,
+        runs: Runs | None = None,
+        prove: Callable[[Parameters], None] | None = None,
+    ) -> None:
+        self._file, self._runs = file, runs
+        self._prove = prove
         self._seen: Stamp | bool = False
         self._worries = Worries("onefold.audit.parameters", "parameters")
         self.doubt = ""
@@ -91,8 +107,10 @@ class Governance:
         """
         try:
             found = self._changed(known, version, ts)
-        except ConfigError as error:
-            self.doubt = str(error)
+        except Exception as error:  # noqa: BLE001 - a file must not end a session with positions
+            foreseen = isinstance(error, ConfigError)
+            said = str(error) if foreseen else f"{type(error).__name__}: {error}"
+            self.doubt = said if foreseen else f"{self._file.path}: it cannot be read: {said}"
             self._worries.about("parameters", "they cannot be trusted", error)
             return []
         self._worries.over("parameters")
@@ -114,5 +132,9 @@ class Governance:
                 f"{self._file.path}: its mandate {known} is another one than that in force: this "
                 "is another history of the same account"
             )
+        if self._prove is not None:
+            # What could not be read at the start has proved nothing yet: no resume before that.
+            self._prove(found)
+            self._prove = None
         self._seen, self.number = stamp, found.number
-        return found.mandates(known, ts)
+        return found.mandates(known, ts, self._runs)

@@ -10,7 +10,7 @@ and never the defaults in its place.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -28,6 +28,8 @@ Stage = Literal["shadow", "paper", "live"]
 STAGES: tuple[Stage, ...] = ("shadow", "paper", "live")
 NS_PER_S = 1_000_000_000
 HASH_BYTES = 16
+LINE_MAX = 8_000_000
+"""Bytes of a version: some ten thousand changes. A longer line is none of ours."""
 Holder = Literal["review", "stage"]
 """Why something is suppressed: a reviewer said so, or it has not been promoted so far."""
 
@@ -56,7 +58,8 @@ class Entry(NamedTuple):
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """One value before and after; `number` is the mandate's version, 0 while only proposed.
 
-    `cause` says why, where the version's own does not say it of each.
+    `cause` says why, where the version's own does not say it of each. `shut` is of a suppression
+    that only those sessions take in which the strategy has not been let go by a promotion.
     """
 
     mandate: str
@@ -66,6 +69,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     strategy: str = ""
     instrument: str = ""
     cause: str = ""
+    shut: bool = False
 
     @property
     def key(self) -> Key:
@@ -131,6 +135,32 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     hash: str = ""
 
 
+class Runs(NamedTuple):
+    """What a session runs: its mode, and the hashes of its strategies by name."""
+
+    mode: str
+    strategies: Mapping[str, str]
+
+    def admits(self, version: Version) -> bool:
+        """Return whether a promotion lets a strategy trade in this session.
+
+        It must lead as far as the session's mode; with real money it must be of the very strategy
+        that runs. Without, a changed one trades, since that is how it gets evidence of its own.
+        """
+        hold, stage = version.hold, version.stage
+        if hold is None or stage not in STAGES or self.mode not in STAGES:
+            return False
+        if STAGES.index(stage) < STAGES.index(self.mode):
+            return False
+        return self.mode != "live" or self.is_of(version)
+
+    def is_of(self, version: Version) -> bool:
+        """Return whether a promotion is of the strategy as it runs here."""
+        promoted = version.evidence.partition("/")[0]
+        name = "" if version.hold is None else version.hold.strategy
+        return bool(promoted) and promoted == self.strategies.get(name)
+
+
 @dataclass(frozen=True)
 class Parameters:
     """All versions of an account, oldest first; empty when governance has changed nothing yet."""
@@ -155,7 +185,7 @@ class Parameters:
     @cached_property
     def values(self) -> dict[Key, float]:
         """Return what is in force, by what it is a value of."""
-        return {c.key: c.value for v in self.applied for c in v.changes}
+        return {c.key: c.value for v in self.applied for c in v.changes if not c.shut}
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:
@@ -196,10 +226,31 @@ class Parameters:
         """Return the changes of a value: when, from what, to what."""
         return [(v.ts, c.before, c.value) for v in self.applied for c in v.changes if c.key == key]
 
-    def mandates(self, after: int = 0, ts: int | None = None) -> list[Mandate]:
+    def shut(self, runs: Runs) -> frozenset[str]:
+        """Return the strategies that were taken back, and that no promotion lets trade here."""
+        shut: frozenset[str] = frozenset()
+        for version in self.applied:
+            shut = _shut_after(shut, version, runs)
+        return shut
+
+    def _told(self, runs: Runs | None) -> Iterator[tuple[Version, Change]]:
+        """Yield what a session takes: a promotion elsewhere must not let it trade, nor a review."""
+        shut: frozenset[str] = frozenset()
+        for version in self.applied:
+            if runs is not None:
+                shut = _shut_after(shut, version, runs)
+            for change in version.changes:
+                taken = not change.shut if runs is None else _takes(runs, change, version, shut)
+                if taken:
+                    yield version, change
+
+    def mandates(
+        self, after: int = 0, ts: int | None = None, runs: Runs | None = None
+    ) -> list[Mandate]:
         """Return what a session that knows the mandates up to `after` has to be told.
 
-        They are of the time `ts`, or of the versions' own.
+        They are of the time `ts`, or of the versions' own. With `runs`, promotions that do not
+        concern the session let nothing trade in it; without, every promotion does.
         """
         return [
             Mandate(
@@ -212,8 +263,7 @@ class Parameters:
                 parameters=version.hash,
                 cause=f"version {version.version} by {version.by}: {change.cause or version.cause}",
             )
-            for version in self.applied
-            for change in version.changes
+            for version, change in self._told(runs)
             if change.number > after
         ]
 
@@ -316,7 +366,24 @@ class Parameters:
             if not any(h.covers(hold) for h in remain):
                 changes = [self._suppressed(hold, 0.0)]
                 changes += [self._suppressed(h, 1.0) for h in remain if h.meets(hold)]
+                changes += self._shut_again(hold, remain)
         return self._link(entry, changes=changes, hold=hold, stage=stage)
+
+    def _shut_again(self, hold: Hold, remain: Sequence[Hold]) -> list[Change]:
+        """Return what keeps strategies shut where a release of more than one would let them go.
+
+        Those that are held for every session are not among them.
+        """
+        if hold.strategy:
+            return []
+        held = {h.strategy for h in remain if h.holder == "stage"}
+        ever = {h.strategy for h in (v.hold for v in self.applied) if h and _takes_back(h)}
+        return [
+            msgspec.structs.replace(
+                self._suppressed(Hold("suppress", "stage", name, hold.instrument), 1.0), shut=True
+            )
+            for name in sorted(ever - held)
+        ]
 
     def _not_held(self, hold: Hold) -> str:
         scope = scope_text(*hold.scope)
@@ -372,6 +439,38 @@ class Parameters:
         return Parameters((*self.versions, version))
 
 
+def _takes_back(hold: Hold) -> bool:
+    return hold.holder == "stage" and hold.action == "suppress" and bool(hold.strategy)
+
+
+def _shut_after(shut: frozenset[str], version: Version, runs: Runs) -> frozenset[str]:
+    """Return which strategies are shut in a session after one more version."""
+    hold = version.hold
+    if hold is None or hold.holder != "stage":
+        return shut
+    if _takes_back(hold):
+        return shut | {hold.strategy}
+    return shut - {hold.strategy} if runs.admits(version) else shut
+
+
+def _takes(runs: Runs, change: Change, version: Version, shut: frozenset[str]) -> bool:
+    """Return whether a session takes a change, with what is shut in it after the version."""
+    if change.mandate != SUPPRESS:
+        return True
+    if change.value:
+        return not change.shut or change.strategy in shut
+    hold = version.hold
+    if hold is not None and hold.holder == "stage" and not runs.admits(version):
+        return False
+    if change.strategy:
+        return change.strategy not in shut
+    # It lets go of all strategies: only with what shuts again those that stay so.
+    again = {
+        c.strategy for c in version.changes if c.value and c.instrument in ("", change.instrument)
+    }
+    return shut <= again
+
+
 def time_text(ts: int) -> str:
     """Return a time as people write it, to the second."""
     return datetime.fromtimestamp(ts // NS_PER_S, UTC).isoformat().replace("+00:00", "Z")
@@ -406,9 +505,11 @@ def read_parameters(raw: bytes, where: str) -> Parameters:
     previous, number = "", 0
     for at, line in enumerate(raw.split(b"\n")[:-1], 1):  # what has no newline was not finished
         place = f"{where}, line {at}"
+        if len(line) > LINE_MAX:
+            raise ConfigError(f"{place}: it has {len(line):,} bytes, which no version has")
         try:
             one = msgspec.json.decode(line, type=Version)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigError(f"{place}: this is no version of parameters: {error}") from None
         if sealed(one).hash != one.hash:
             raise ConfigError(
