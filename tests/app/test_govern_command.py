@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from onefold.app.accounts import Account
+from onefold.app.governing import governed
+from onefold.app.impact import _end_of
 from onefold.app.main import run
-from onefold.governance.parameters import Parameters, read_parameters
+from onefold.app.ruling import _history
+from onefold.app.settings import accounts_of, load_settings
+from onefold.app.wiring import Recipe
+from onefold.domain.records import SessionStart
+from onefold.governance.parameters import (
+    CONF_MIN,
+    Entry,
+    Hold,
+    Key,
+    Parameters,
+    read_parameters,
+)
+from onefold.journal import Journal
 
 STRATEGY = '''
 from onefold.signals import FLAT, LONG, Strategy, choose, ta
@@ -173,6 +190,115 @@ def test_lowering_on_a_live_account_waits_for_a_person(
     code, _ = command(capsys, "parameters", "approve", "1", "--reason", "looked at it")
     assert code == 0
     assert set(parameters(folder).values.values()) == {0.58}
+
+
+def test_before_a_change_is_what_the_live_session_runs_under(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """G2: to edit the file first must not make a loosening look like none."""
+    venue = {"ccxt": {"exchange": "kraken", "api_key": "k", "api_secret": "s"}}
+    live = {"main": {"approved": "me", "venue": venue}}
+    write(folder, START_DAYS, bps=30.0, accounts=live)
+    recipe = governed_account(folder).recipe({"AAA": 3_600_000_000_000})
+    begin(folder / "journal/main" / f"live-{recipe.hash}", recipe)
+    text = (folder / "onefold.yaml").read_text()
+    (folder / "onefold.yaml").write_text(text.replace("conf_min: 0.6", "conf_min: 0.5"))
+    _, made = command(capsys, "parameters", "set", "conf_min", "0.55", "--reason", "x")
+    assert made["status"] == "proposed"
+    assert made["changes"][0]["before"] == 0.6
+    _, made = command(capsys, "parameters", "set", "conf_min", "0.65", "--reason", "x")
+    assert made.get("status", "applied") == "applied", "less may be traded"
+    _, made = command(capsys, "parameters", "rollback", "0", "--reason", "x")
+    assert (made["status"], made["changes"][0]["value"]) == ("proposed", 0.6)
+
+
+def governed_account(folder: Path) -> Account:
+    loaded = load_settings(folder / "onefold.yaml")
+    return Account(loaded, "main", accounts_of(loaded.settings)["main"], "paper")
+
+
+def begin(path: Path, recipe: Recipe) -> None:
+    """Write the beginning of a live journal."""
+    start = SessionStart(1, "live", "1", "1", recipe.hash, recipe.as_recorded(), data_mode="live")
+    with Journal.open(path, today=lambda: dt.date(2026, 11, 1)) as journal:
+        journal.append(start)
+        journal.commit()
+
+
+def test_a_demoted_strategy_is_judged_anew_when_it_was_promoted_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """G6: what was lost before the last promotion has had its consequence."""
+    strict = {"transitions": {"drawdown_max": 0.01, "days_min": 5}}
+    staged(folder, "release")
+    write(folder, START_DAYS + 1, bps=30.0, governance=strict)
+    command(capsys, "run", "--mode", "shadow")
+    write(folder, 2 * START_DAYS, bps=30.0, governance=strict)
+    command(capsys, "run", "--mode", "shadow")
+    _, found = command(capsys, "govern", "--dry-run")
+    assert "its P&L has fallen" in found["demoted"]["coin"]
+    staged(folder, "release")
+    write(folder, 2 * START_DAYS + 1, bps=30.0, governance=strict)
+    command(capsys, "run", "--mode", "shadow")
+    _, found = command(capsys, "govern", "--dry-run")
+    assert found["demoted"] == {}
+    write(folder, 4 * START_DAYS, bps=30.0, governance=strict)
+    command(capsys, "run", "--mode", "shadow")
+    assert "its P&L has fallen" in command(capsys, "govern")[1]["demoted"]["coin"]
+
+
+def staged(folder: Path, action: Any) -> None:
+    """Promote or take back the strategy by hand, in shadow."""
+    hold = Hold(action, "stage", "coin")
+    made_by = Entry(time.time_ns(), "me", "x")
+    governed(folder / "onefold.yaml", "").extend(lambda p: p.held(hold, made_by, stage="shadow"))
+
+
+def test_what_a_person_proposed_is_theirs_whoever_approves() -> None:
+    """G2: it resets the governor's memory, as what they set at once does."""
+    key = Key(CONF_MIN, "coin", "AAA")
+    chain = Parameters()
+
+    def told(by: str, value: float, **more: Any) -> Parameters:
+        made_by = Entry(len(chain.versions) + 1, by, "x")
+        return chain.extended(chain.changed([(key, value)], lambda _: 0.6, made_by, **more))
+
+    def approved(by: str) -> Parameters:
+        number = chain.waiting[-1].version
+        return chain.extended(chain.approved(number, Entry(len(chain.versions) + 1, by, "x")))
+
+    at_once = dict.fromkeys(range(1, 9), 5)  # an heir knows all of them at one time
+    chain = told("governor", 0.65)
+    chain = told("governor", 0.6, proposed=True)
+    chain = approved("me")
+    assert _history(chain, key, at_once) == ([(5, 0.6, 0.65), (5, 0.65, 0.6)], 0)
+    chain = told("me", 0.55, proposed=True)
+    chain = approved("another")
+    chain = told("governor", 0.6)
+    history, reset = _history(chain, key, at_once)
+    assert [value for _, _, value in history] == [0.65, 0.6, 0.55, 0.6]
+    assert reset == 3
+
+
+def test_a_suppression_ends_when_its_own_scope_is_let_go() -> None:
+    """G5: to let go what lies over it leaves it in force, and so does what lies in it."""
+    chain = Parameters()
+    for n, hold in enumerate(
+        (
+            Hold("suppress", "review", "coin", "AAA"),
+            Hold("suppress", "review", "coin"),
+            Hold("release", "review", "coin"),
+            Hold("suppress", "review", "coin", "AAA"),
+            Hold("release", "review", "coin", "AAA"),
+        ),
+        1,
+    ):
+        chain = chain.extended(chain.held(hold, Entry(n, "me", "x")))
+    told = {c.number: 10 * v.version for v in chain.applied for c in v.changes}
+    ends = [_end_of(v, told, chain) for v in chain.applied if v.hold.action == "suppress"]  # type: ignore[union-attr]
+    assert ends == [40, 30, 50]
+    del told[chain.versions[-1].changes[0].number]
+    assert _end_of(chain.versions[3], told, chain) is None, "the journal does not know of it"
 
 
 def test_reviews_that_have_run_out_are_let_go(

@@ -204,3 +204,22 @@ def test_the_table_of_commands_is_complete() -> None:
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     assert modules == {command.module for command in COMMANDS.values()}
     assert run(["--help"]) == 0
+
+
+def test_a_process_starts_without_pandas_and_can_have_it() -> None:
+    """TA-Lib would load it first thing; what needs it later finds it."""
+    script = (
+        "import sys\n"
+        "from onefold.app.main import main\n"
+        "try:\n"
+        "    main(['check', '--json'])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "assert 'talib' in sys.modules and 'pandas' not in sys.modules\n"
+        "import pandas\n"
+        "assert pandas.Series([1]).sum() == 1\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

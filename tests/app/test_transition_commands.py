@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from onefold.app.accounts import Account, check_promoted, prove_promoted, runs_of
+from onefold.app.bundles import BundleStore, read_bundle
 from onefold.app.governing import governed, taken
 from onefold.app.live import succeeded
 from onefold.app.main import run
@@ -20,8 +21,8 @@ from onefold.app.settings import accounts_of, load_settings
 from onefold.app.sources import Source
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import SessionStart
-from onefold.engine.succession import begun
-from onefold.governance.parameters import Entry, Hold, Parameters, Runs
+from onefold.engine.succession import begun, mandates_in
+from onefold.governance.parameters import Entry, Hold, Parameters, Runs, read_parameters
 from onefold.journal import Journal
 
 HOUR_S, DAYS = 3600, 25
@@ -151,7 +152,9 @@ def test_only_what_passes_is_promoted_and_only_as_it_is(
     asked = ("check-transition", "paper", "--strategy", "trend", "--promote")
     assert "give a --reason" in refused(capsys, *asked)
     assert command(capsys, *asked, "--reason", "x")[0] == 1
-    assert not (folder / "governance/main.jsonl").exists(), "it did not pass"
+    chain = read_parameters((folder / "governance/main.jsonl").read_bytes(), "")
+    assert chain.mandates() == [], "it did not pass, and was looked at"
+    assert chain.looks("trend", "paper") == 1
     changed = {**CONFIG["strategies"], "trend": {"kind": "crossover", "params": {"fast": 3}}}
     write(folder, strategies=changed)
     assert "evidence is of another strategy" in refused(capsys, "check-transition", "paper")
@@ -171,7 +174,9 @@ def test_a_promotion_rests_on_its_bundle_and_a_demotion_holds_back(
     )
     assert code == 0
     _, listed = command(capsys, "parameters", "list")
-    [version] = listed["versions"]
+    look, version = listed["versions"]
+    assert look["look"] == {"strategy": "trend", "stage": "paper", "number": 1}
+    assert look["evidence"] == found["hash"]
     assert version["stage"] == "paper"
     assert [(c["mandate"], c["value"]) for c in version["changes"]] == [("suppress", 0.0)]
     assert version["evidence"] == f"{found['inputs']['strategy_hash']}/{found['hash']}"
@@ -217,6 +222,7 @@ def test_live_needs_promoted_strategies_where_it_is_said(
             with pytest.raises(ConfigError, match="'trend' has not been promoted to live"):
                 check_promoted(account, recipe)
     check_promoted(account, recipe)
+    bundle_proves_nothing_else(account, recipe.strategy_hash("trend"))
     other = recipe.settings.strategies["trend"].model_copy(update={"params": {"fast": 3}})
     settings = recipe.settings.model_copy(update={"strategies": {"trend": other}})
     with pytest.raises(ConfigError, match="has changed since it was promoted"):
@@ -242,6 +248,43 @@ def test_live_needs_promoted_strategies_where_it_is_said(
     nobody = Runs("live", {**runs_of(recipe, "live").strategies, "dips": "never promoted"})
     with pytest.raises(ConfigError, match="'dips' has not been promoted to live"):
         prove_promoted(account, nobody, account.parameters.read())
+
+
+def bundle_proves_nothing_else(account: Account, hash_: str) -> None:
+    """G6: that evidence is signed does not make it evidence of something else."""
+    store = BundleStore(account.loaded, account.name)
+    live, paper = (store.folder / f"trend-{stage}-0001.json" for stage in ("live", "paper"))
+    evidence = read_bundle(live).hash
+    (store.folder / "trend-live-0002.json").write_text("{")  # half-written: it hides no other
+    (store.folder / "trend-live-0003-old.json").write_text("{}")
+    store.proven(evidence, "trend", hash_)
+    for name in ("trend-live-0002.json", "trend-live-0003-old.json"):
+        (store.folder / name).unlink()
+    for stage, strategy, of in (
+        ("live", "trend", "another"),
+        ("live", "dips", hash_),
+        ("paper", "trend", hash_),
+    ):
+        source = live if stage == "live" else paper
+        copy = store.folder / f"{strategy}-live-0009.json"
+        copy.write_bytes(source.read_bytes())
+        with pytest.raises(ConfigError, match="it does not let"):
+            store.proven(read_bundle(source).hash, strategy, of)
+        copy.unlink()
+    shutil.copytree(store.folder, store.folder.with_name("other"))
+    with pytest.raises(ConfigError, match="it does not let"):
+        BundleStore(account.loaded, "other").proven(evidence, "trend", hash_)
+    # Whoever exchanges the public key together with the bundles does not have the private one.
+    forger = BundleStore(account.loaded, "elsewhere")
+    forger.keep(read_bundle(live))
+    known = (store.folder / "evidence.pub").read_text()
+    (store.folder / "evidence.pub").write_text((forger.folder / "evidence.pub").read_text())
+    kept = live.read_bytes()
+    live.write_bytes((forger.folder / live.name).read_bytes())
+    with pytest.raises(ConfigError, match="is of another key than"):
+        store.proven(read_bundle(live).hash, "trend", hash_)
+    live.write_bytes(kept)
+    (store.folder / "evidence.pub").write_text(known)
 
 
 def test_recorded_bars_do_not_go_on_with_a_journal_of_live_ones(
@@ -324,6 +367,48 @@ def test_evidence_of_another_kind_or_account_does_not_count(
     command(capsys, "parameters", "set", "conf_min", "0.8", "--account", "main", "--reason", "x")
     said = refused(capsys, "check-transition", "paper", "--account", "other", "--from", "main")
     assert "counts only under the same" in said
+    command(capsys, "parameters", "rollback", "0", "--account", "main", "--reason", "x")
+    only = {"main": {"strategies": ["dips"]}, "other": {"shadow": True}}
+    write(folder, accounts=only)
+    said = refused(
+        capsys, "check-transition", "paper", "--account", "other", "--from", "main",
+        "--strategy", "trend",
+    )  # fmt: skip
+    assert "account 'main' has no strategy 'trend'" in said
+
+
+def test_evidence_counts_only_under_the_parameters_that_are_in_force(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """G6: what was gained under a strict threshold says nothing of a loose one."""
+    asked = ("check-transition", "paper", "--strategy", "trend")
+    _, [whole] = command(capsys, *asked)
+    raised = ("parameters", "set", "conf_min", "--strategy", "trend", "--reason", "x")
+    command(capsys, *raised, "0.8")
+    said = refused(capsys, *asked)
+    assert "conf_min trend/AAA has been changed" in said
+    assert "onefold run --mode shadow under it first" in said
+    more = {**CONFIG["data"]["AAA"]["synthetic"], "bars": 24 * (DAYS + 5)}
+    write(folder, data={"AAA": {"synthetic": more}})
+    command(capsys, "run", "--mode", "shadow")
+    _, [raised_] = command(capsys, *asked)
+    assert len(raised_["evidence"]["daily"]) == len(whole["evidence"]["daily"]) + 5
+    assert command(capsys, *raised, "0.4")[0] == 0
+    more["bars"] = 24 * (DAYS + 12)
+    write(folder, data={"AAA": {"synthetic": more}})
+    command(capsys, "run", "--mode", "shadow")
+    _, [loosened] = command(capsys, *asked)
+    [journal] = (folder / "journal/main").glob("shadow-*")
+    ts = max(m.ts for m in mandates_in(journal).values())
+    days = [day["day"] for day in loosened["evidence"]["days"]]
+    assert days[0] == str(dt.datetime.fromtimestamp(ts / 1e9, dt.UTC).date() + dt.timedelta(1))
+    assert 5 <= len(loosened["evidence"]["daily"]) <= 8
+    assert loosened["evidence"]["equity"] != 100_000
+    assert loosened["evidence"]["trades"] < raised_["evidence"]["trades"]
+    _, [dips] = command(capsys, "check-transition", "paper", "--strategy", "dips")
+    assert len(dips["evidence"]["daily"]) > 30, "another strategy's threshold is not its own"
+    (folder / "governance/main.jsonl").unlink()
+    assert "was written under other parameters" in refused(capsys, *asked)
 
 
 def test_looks_are_counted_by_the_last_and_nothing_is_replaced(
@@ -336,11 +421,17 @@ def test_looks_are_counted_by_the_last_and_nothing_is_replaced(
     code, listed = command(capsys, "evidence", "list")
     assert (code, len(listed)) == (0, 2), "one that cannot be read hides no other"
     (bundles / "trend-paper-0001.json").unlink()
+    (bundles / "trend-paper-0001-old.json").write_text("{}")
     before = (bundles / "trend-paper-0003.json").read_bytes()
     _, [found] = command(capsys, "check-transition", "paper", "--strategy", "trend")
     assert found["evidence"]["looks"] == 3
     assert found["bundle"].endswith("trend-paper-0004.json")
     assert (bundles / "trend-paper-0003.json").read_bytes() == before
+    shutil.rmtree(bundles)
+    _, [found] = command(capsys, "check-transition", "paper", "--strategy", "trend")
+    assert found["evidence"]["looks"] == 4, "a deleted file makes no check easier"
+    assert run(["parameters", "list"]) == 0
+    assert "look 5 at trend for paper" in capsys.readouterr().out
 
 
 def test_reports_tell_the_day_and_the_week(

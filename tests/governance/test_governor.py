@@ -76,13 +76,13 @@ def ruled(
     *,
     conf_min: float = 0.6,
     history: Sequence[Change] = (),
-    reset_ts: int | None = None,
+    reset: int = 0,
     rules: GovernorRules = RULES,
     now: int = NOW,
     live: bool = False,
 ) -> Proposal | str:
     """Return the proposal for one sleeve, or the reason why there is none."""
-    one = Governable("trend", "ES", conf_min, found, history, reset_ts)
+    one = Governable("trend", "ES", conf_min, found, history, reset)
     ruling = govern([one], rules, now_ts=now, is_live=live)
     assert len(ruling.proposals) + len(ruling.left) == 1
     return ruling.proposals[0] if ruling.proposals else ruling.left[0].reason
@@ -194,8 +194,12 @@ def test_after_two_reversals_it_is_only_raised_until_a_reset() -> None:
     assert value_of(ruled(EXCELLENT, conf_min=0.63, history=once)) < 0.63
     assert "turned round 2 times" in str(ruled(EXCELLENT, conf_min=0.68, history=history))
     assert value_of(ruled(POOR, conf_min=0.68, history=history)) > 0.68
-    reset = ruled(EXCELLENT, conf_min=0.68, history=history, reset_ts=history[-1][0])
+    reset = ruled(EXCELLENT, conf_min=0.68, history=history, reset=3)
     assert value_of(reset) < 0.68
+    # An heir knows all that was before at one time, and the order is known all the same.
+    at_once = [(AGO, before, value) for _, before, value in history]
+    assert "turned round 2 times" in str(ruled(EXCELLENT, conf_min=0.68, history=at_once))
+    assert value_of(ruled(EXCELLENT, conf_min=0.68, history=at_once, reset=2)) < 0.68
 
 
 # --- what cannot be trusted ----------------------------------------------------------------------

@@ -24,11 +24,13 @@ from onefold.governance.parameters import (
     Entry,
     Hold,
     Key,
+    Look,
     Parameters,
     Runs,
     Version,
     read_parameters,
     sealed,
+    stricter,
 )
 from onefold.sim.plan import Placement, Plan
 from support import FLAT, MINUTE_NS, Scripted, account_of, rules_of, share
@@ -100,7 +102,7 @@ def stepped(parameters: Parameters, n: int, step: tuple[str, Any, Any]) -> Versi
     if what == "approve":
         return parameters.approved(where, entry(n))
     if what == "roll back":
-        return parameters.rolled_back(where, entry(n))
+        return parameters.rolled_back(where, configured, entry(n))
     return parameters.held(Hold(what, how, *where), entry(n))
 
 
@@ -315,20 +317,72 @@ def test_a_clock_that_moved_back_adds_nothing() -> None:
 
 def test_a_rollback_returns_to_the_values_of_then_and_keeps_what_is_suppressed() -> None:
     parameters = some()
-    back = parameters.extended(parameters.rolled_back(1, entry(9)))
+    back = parameters.extended(parameters.rolled_back(1, configured, entry(9)))
     assert back.values[Key(CONF_MIN, "s0", "ABC")] == 0.6
     assert back.holds == parameters.holds
-    start = back.extended(back.rolled_back(0, entry(10)))
+    start = back.extended(back.rolled_back(0, configured, entry(10)))
     assert start.values[Key(CONF_MIN, "s0", "ABC")] == CONFIGURED
     with pytest.raises(ConfigError, match="there is no version 99"):
-        back.rolled_back(99, entry(11))
+        back.rolled_back(99, configured, entry(11))
+
+
+def test_a_rollback_to_the_configuration_is_to_the_one_of_now() -> None:
+    """What the configuration was when governance began is not what it says today."""
+    parameters = some()
+    now = {Key(CONF_MIN, "s0", "ABC"): 0.75}
+    back = parameters.extended(parameters.rolled_back(0, now.get, entry(9)))
+    assert back.values[Key(CONF_MIN, "s0", "ABC")] == 0.75
+
+
+def test_looks_are_counted_by_the_chain_and_change_nothing() -> None:
+    parameters = some()
+    before = parameters.mandates()
+    for number in (1, 2, 3):
+        look = Look("s0", "live", number)
+        parameters = parameters.extended(parameters.looked(look, entry(8 + number)))
+    assert parameters.looks("s0", "live") == 3
+    assert parameters.looks("s0", "paper") == parameters.looks("s1", "live") == 0
+    assert parameters.mandates() == before
+    assert "s0" not in parameters.stages
+    assert read_parameters(lines(parameters), "here") == parameters
+
+
+def test_what_others_hold_too_is_told_when_one_lets_go() -> None:
+    """The journal has to know that this one has ended, though nothing trades again."""
+    parameters = Parameters()
+    for n, hold in enumerate(
+        (
+            Hold("suppress", "review", "s0", ""),
+            Hold("suppress", "review", "s0", "ABC"),
+            Hold("release", "review", "s0", "ABC"),
+        ),
+        1,
+    ):
+        parameters = parameters.extended(parameters.held(hold, entry(n)))
+    assert [m.value for m in parameters.mandates()] == [1.0, 1.0, 1.0]
+    assert folded(parameters.mandates()).sleeves["suppressed"].tolist() == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("mandate", "one", "other", "wanted"),
+    [
+        (CONF_MIN, 0.6, 0.5, 0.6),
+        ("daily_loss", 0.02, 0.05, 0.02),
+        ("daily_loss", None, 0.05, 0.05),
+        ("daily_loss", None, None, None),
+    ],
+)
+def test_the_stricter_of_two_lets_less_be_traded(
+    mandate: str, one: float | None, other: float | None, wanted: float | None
+) -> None:
+    assert stricter(mandate, one, other) == stricter(mandate, other, one) == wanted
 
 
 def test_a_limit_that_was_not_there_cannot_come_back() -> None:
     wanted = [(Key("daily_loss"), 0.02)]
     one = Parameters().changed(wanted, configured, entry(1))
     with pytest.raises(ConfigError, match="change the configuration"):
-        Parameters((one,)).rolled_back(0, entry(2))
+        Parameters((one,)).rolled_back(0, configured, entry(2))
 
 
 def test_a_proposal_waits_and_goes_out_of_date() -> None:

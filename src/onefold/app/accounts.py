@@ -164,8 +164,8 @@ def prove_promoted(account: Account, runs: Runs, parameters: Parameters) -> None
             raise ConfigError(f"strategy {name!r} has not been promoted to live: {how}")
         if not runs.is_of(last):
             raise ConfigError(f"strategy {name!r} has changed since it was promoted: {how}")
-        evidence = last.evidence.partition("/")[2]
-        BundleStore(account.loaded, account.name).proven(evidence, name)
+        promoted, _, evidence = last.evidence.partition("/")
+        BundleStore(account.loaded, account.name).proven(evidence, name, promoted)
 
 
 def taken_back(account: Account, runs: Runs) -> list[str]:

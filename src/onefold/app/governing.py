@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -19,6 +21,7 @@ from onefold.app.live_settings import AccountSettings
 from onefold.app.operator import operator
 from onefold.app.output import one_line
 from onefold.app.settings import Loaded, Settings, StrategySettings, accounts_of, load_settings
+from onefold.app.wiring import recorded_recipe
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.domain.rules import AccountRules, Gates, Limits
 from onefold.domain.words import MandateKind
@@ -34,6 +37,7 @@ from onefold.governance.parameters import (
     Runs,
     Version,
     proposed,
+    stricter,
 )
 
 GOVERNOR = "governor"
@@ -47,7 +51,8 @@ Account = Annotated[str, typer.Option("--account", help="Which account, where th
 Why = Annotated[str, typer.Option("--reason", help="Why; it is recorded.", show_default=False)]
 
 
-class Governed(NamedTuple):
+@dataclass(frozen=True)
+class Governed:
     """One account as governance sees it: its name, settings, rules, folder and parameters."""
 
     name: str
@@ -103,19 +108,43 @@ class Governed(NamedTuple):
         if strategy and instrument and instrument not in self.symbols(strategy):
             raise ConfigError(f"strategy {strategy!r} does not trade {instrument!r}")
 
+    def stated(self, key: Key) -> float | None:
+        """Return what the configuration says of a value, as its file is now."""
+        return _stated(key, self.strategies, self.rules)
+
     def configured(self, key: Key) -> float | None:
-        """Return what the configuration says of a value."""
-        if key.mandate == SUPPRESS:
-            return 0.0
-        if key.mandate in (CONF_MIN, *BY_STRATEGY):
-            value = getattr(self.strategies[key.strategy].gates, key.mandate)
-        else:
-            value = getattr(self.rules.limits, key.mandate)
-        return None if value is None else float(value)
+        """Return what holds where governance has changed nothing.
+
+        With real money that is the stricter of the file and what the newest live journal runs
+        under: a file that was edited meanwhile must not make a loosening look like none.
+        """
+        stated, settings = self.stated(key), self._running
+        if settings is None or key.strategy not in ("", *settings.strategies):
+            return stated
+        running = _stated(key, settings.strategies, settings.account)
+        return stricter(key.mandate, stated, running)
+
+    @cached_property
+    def _running(self) -> Settings | None:
+        """Return the settings that the newest live journal has recorded, None without one."""
+        newest = current(self.folder, "live")
+        return None if newest is None else recorded_recipe(newest.start).settings
 
     def extend(self, make: Callable[[Parameters], Version]) -> Version:
         """Add a version to the account's parameters."""
         return self.file.extend(make)
+
+
+def _stated(
+    key: Key, strategies: Mapping[str, StrategySettings], rules: AccountRules
+) -> float | None:
+    if key.mandate == SUPPRESS:
+        return 0.0
+    if key.mandate in (CONF_MIN, *BY_STRATEGY):
+        value = getattr(strategies[key.strategy].gates, key.mandate)
+    else:
+        value = getattr(rules.limits, key.mandate)
+    return None if value is None else float(value)
 
 
 def governed(config: Path, account: str) -> Governed:
@@ -210,7 +239,16 @@ def set_value(
 
 def roll_back(one: Governed, version: int, reason: str, by: str = "") -> Version:
     """Give all thresholds the values that they had after a version. Raises `ConfigError`."""
-    return one.extend(lambda p: _or_proposed(one, p.rolled_back(version, entry(reason, by=by))))
+
+    def then(parameters: Parameters) -> Version:
+        def configured(key: Key) -> float | None:  # what it no longer has stays as it is
+            gone = key.strategy not in ("", *one.strategies)
+            return parameters.values[key] if gone else one.configured(key)
+
+        made = parameters.rolled_back(version, configured, entry(reason, by=by))
+        return _or_proposed(one, made)
+
+    return one.extend(then)
 
 
 def approve(one: Governed, version: int, reason: str, by: str = "") -> Version:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from onefold.app.ruling import mandate_times
 from onefold.app.wiring import recorded_recipe
 from onefold.engine.counterfactual import Recalled, counterfactual, recall
 from onefold.engine.replay import started
+from onefold.engine.succession import mandates_in
 from onefold.fold.memory import Rows
-from onefold.governance.parameters import SUPPRESS, Hold, Parameters, Version
+from onefold.governance.parameters import Hold, Parameters, Version
 from onefold.sim.plan import Plan
 from onefold.views.gate_value import GateValue
 
@@ -37,7 +37,7 @@ def impacts(parameters: Parameters, folder: Path) -> list[Impact]:
 
     The journal is replayed. Times are those of its own clock. Raises as `engine.replay.replay`.
     """
-    told = mandate_times(folder)
+    told = {number: mandate.ts for number, mandate in mandates_in(folder).items()}
     plan = recorded_recipe(started(folder)).plan()
     recalled = recall(folder, plan)
     found = []
@@ -48,19 +48,28 @@ def impacts(parameters: Parameters, folder: Path) -> list[Impact]:
         start = told.get(version.changes[0].number)
         if start is None:
             continue
-        end = _end_of(hold, version.changes[0].number, told, parameters)
+        end = _end_of(version, told, parameters)
         found.append(Impact(version, start, end, _value(plan, recalled, hold, start, end)))
     return found
 
 
-def _end_of(hold: Hold, number: int, told: dict[int, int], parameters: Parameters) -> int | None:
-    """Return when a suppression was let go in the journal, None where it was not."""
-    for change in (c for v in parameters.applied for c in v.changes if c.number > number):
-        lets_go = change.mandate == SUPPRESS and not change.value
-        scope = Hold("release", hold.holder, change.strategy, change.instrument)
-        if lets_go and scope.covers(hold) and change.number in told:
-            return told[change.number]
+def _end_of(version: Version, told: dict[int, int], parameters: Parameters) -> int | None:
+    """Return when a suppression ended in the journal, None where it did not.
+
+    Each scope is held and let go by itself: what else is released over or in it does not end it,
+    and to suppress it anew does.
+    """
+    for later in parameters.applied:
+        is_later = later.version > version.version
+        if is_later and later.hold is not None and _same_scope(later.hold, version.hold):
+            known = [told[c.number] for c in later.changes if c.number in told]
+            if known:
+                return known[0]
     return None
+
+
+def _same_scope(one: Hold, other: Hold | None) -> bool:
+    return other is not None and (one.holder, one.scope) == (other.holder, other.scope)
 
 
 def _value(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
@@ -39,9 +40,9 @@ def review(
         )
     if action != "release":  # what is gone from the configuration can still be let go
         one.check_scope(strategy, instrument)
-    made_by = entry(reason, by=by)
-    hold = Hold(action, "review", strategy, instrument, _end_of(until, made_by.ts))
-    return one.extend(lambda p: p.held(hold, made_by))
+    end_ts = _end_of(until, time.time_ns())
+    hold = Hold(action, "review", strategy, instrument, end_ts)
+    return one.extend(lambda p: p.held(hold, entry(reason, by=by)))
 
 
 def _end_of(until: str, now_ts: int) -> int:

@@ -16,12 +16,11 @@ from onefold.app.governing import GOVERNOR, Governed
 from onefold.app.recall import Recalled, recalled
 from onefold.app.transitions import evidence_of
 from onefold.domain.errors import ConfigError
-from onefold.domain.records import Mandate
-from onefold.engine.succession import begun
+from onefold.engine.succession import mandates_in
 from onefold.governance.governor import Change, Governable, LeftAlone, Proposal, govern
 from onefold.governance.parameters import CONF_MIN, Entry, Hold, Key, Parameters, Version
 from onefold.governance.transitions import leaves_bounds
-from onefold.journal import decode, read
+from onefold.views.equity import DAY_NS
 from onefold.views.performance import Stretch, ledger, sleeve_performance
 
 
@@ -44,7 +43,7 @@ def verdict(one: Governed, journal: Path) -> Verdict:
     """Return what the governor makes of an account's journal, which is replayed for it."""
     found = recalled(journal)
     parameters = one.file.read()
-    told = mandate_times(journal)
+    told = {number: mandate.ts for number, mandate in mandates_in(journal).items()}
     if found.recipe.settings.account.name != one.name:
         raise ConfigError(f"{journal} is of another account than {one.name!r}")
     is_recorded = found.start.data_mode != "live"
@@ -54,15 +53,8 @@ def verdict(one: Governed, journal: Path) -> Verdict:
     ruling.left.extend(waiting)
     wall_ts = time.time_ns()
     expired = [h for h in parameters.holds if h.expires_ts and h.expires_ts <= wall_ts]
-    return Verdict(*ruling, _demoted(one, found, parameters), expired, parameters.head)
-
-
-def mandate_times(journal: Path) -> dict[int, int]:
-    """Return when each mandate was folded, by its number; an heir knows those before it."""
-    first = begun(journal)
-    handed = first.handover.mandates if first is not None and first.handover is not None else []
-    own = (decode(e, Mandate) for e in read(journal) if e.kind == "mandate")
-    return {mandate.version: mandate.ts for mandate in (*handed, *own)}
+    demoted = _demoted(one, found, parameters, told)
+    return Verdict(*ruling, demoted, expired, parameters.head)
 
 
 def _sleeves(
@@ -81,7 +73,7 @@ def _sleeves(
         sleeve = (numbers.strategy, numbers.symbol)
         if sleeve not in histories:
             continue
-        history, reset_ts = histories[sleeve]
+        history, reset = histories[sleeve]
         key = Key(CONF_MIN, *sleeve)
         if key in proposed:
             waiting.append(LeftAlone(*sleeve, "a proposal of before waits for approval"))
@@ -90,32 +82,42 @@ def _sleeves(
             waiting.append(LeftAlone(*sleeve, "its last change has not reached the journal yet"))
             continue
         value = parameters.values.get(key, one.configured(key)) or 0.0
-        governed.append(Governable(*sleeve, value, numbers, history, reset_ts))
+        governed.append(Governable(*sleeve, value, numbers, history, reset))
     return governed, waiting
 
 
-def _history(
-    parameters: Parameters, key: Key, told: dict[int, int]
-) -> tuple[list[Change], int | None]:
-    """Return the changes of a threshold, and when a person made one last."""
+def _history(parameters: Parameters, key: Key, told: dict[int, int]) -> tuple[list[Change], int]:
+    """Return the changes of a threshold, and how many there were when a person made one last.
+
+    A person has made what they proposed, whoever approved it; what the governor proposed stays its
+    own when a person agrees.
+    """
     history: list[Change] = []
-    reset_ts = None
+    reset = 0
     for version in parameters.applied:
+        made = parameters.versions[version.approves - 1] if version.approves else version
         for change in version.changes:
             if change.key == key and change.number in told:
-                ts = told[change.number]
-                history.append((ts, change.before, change.value))
-                reset_ts = ts if version.by != GOVERNOR and not version.approves else reset_ts
-    return history, reset_ts
+                history.append((told[change.number], change.before, change.value))
+                reset = reset if made.by == GOVERNOR else len(history)
+    return history, reset
 
 
-def _demoted(one: Governed, found: Recalled, parameters: Parameters) -> dict[str, str]:
-    """Return the strategies in this journal's stage that have left their bounds, and why."""
+def _demoted(
+    one: Governed, found: Recalled, parameters: Parameters, told: dict[int, int]
+) -> dict[str, str]:
+    """Return the strategies in this journal's stage that have left their bounds, and why.
+
+    They are judged from the day on which they came into it: what they lost before was forgiven when
+    they were promoted again.
+    """
     rules = one.settings.governance.transitions
     why = {}
     for name, version in parameters.stages.items():
         if version.stage == found.start.mode and name in found.view.strategies:
-            said = leaves_bounds(evidence_of(found, name, 0), rules)
+            came = [told[c.number] for c in version.changes if c.number in told]
+            first_day = min(came, default=0) // DAY_NS
+            said = leaves_bounds(evidence_of(found, name, 0, first_day), rules)
             if said:
                 why[name] = said
     return why

@@ -26,24 +26,26 @@ def signed(bundle: Bundle, private: Path, public: Path) -> Bundle:
     Raises `ConfigError` for a key that is not one, or that others can read.
     """
     key = _private_key(private)
-    shown = key.public_key().public_bytes_raw().hex()
+    shown = _public_half(key)
     if not public.exists():
         public.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(public, f"{shown}\n".encode())
-    elif _public_text(public) != shown:
-        raise ConfigError(
-            f"{public} is of another key than {private}: evidence of several keys cannot be told "
-            "apart; keep both files together, or move both away"
-        )
+    _check_pair(shown, private, public)
     bundle = msgspec.structs.replace(bundle, public_key=shown)
     # As it will be read again: whole numbers where fractions belong are written otherwise.
     bundle = msgspec.json.decode(msgspec.json.encode(bundle), type=Bundle)
     return msgspec.structs.replace(bundle, signature=key.sign(bundle.unsigned()).hex())
 
 
-def check_signature(bundle: Bundle, public: Path) -> None:
-    """Raise `ConfigError` when a bundle was not signed with the key of this installation."""
+def check_signature(bundle: Bundle, private: Path, public: Path) -> None:
+    """Raise `ConfigError` when a bundle was not signed with the key of this installation.
+
+    Where the private key is, the public one has to be its own: that one alone could be exchanged
+    together with the bundles beside it.
+    """
     known = _public_text(public)
+    if os.access(private, os.R_OK):
+        _check_pair(_public_half(_private_key(private)), private, public)
     if bundle.public_key != known:
         raise ConfigError(f"it was signed with another key than that of {public}")
     try:
@@ -51,6 +53,18 @@ def check_signature(bundle: Bundle, public: Path) -> None:
         key.verify(bytes.fromhex(bundle.signature), bundle.unsigned())
     except (InvalidSignature, ValueError):
         raise ConfigError("its signature is wrong: it was altered after it was signed") from None
+
+
+def _public_half(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes_raw().hex()
+
+
+def _check_pair(shown: str, private: Path, public: Path) -> None:
+    if _public_text(public) != shown:
+        raise ConfigError(
+            f"{public} is of another key than {private}: evidence of several keys cannot be told "
+            "apart; keep both files together, or move both away"
+        )
 
 
 def _public_text(public: Path) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from onefold.app.accounts import Account
 from onefold.app.drifting import drift_of
@@ -14,7 +16,7 @@ from onefold.app.recall import Recalled
 from onefold.app.settings import accounts_of
 from onefold.domain.errors import ConfigError
 from onefold.engine.replay import started
-from onefold.engine.succession import current
+from onefold.engine.succession import current, mandates_in
 from onefold.governance.parameters import SUPPRESS
 from onefold.governance.transitions import BEFORE, Evidence
 from onefold.signals.model import Model, scores_of
@@ -22,6 +24,7 @@ from onefold.views.equity import DAY_NS
 from onefold.views.sleeves import daily_profit
 
 CHANGED = "changed"
+DAY_S = 86_400
 
 
 def journal_of(one: Governed, stage: str) -> Path:
@@ -48,18 +51,25 @@ def present_hash(one: Governed, found: Recalled, strategy: str) -> str:
     return account.recipe(found.recipe.intervals_ns).strategy_hash(strategy)
 
 
-def evidence_of(found: Recalled, strategy: str, looks: int) -> Evidence:
-    """Return what a replayed journal says of a strategy."""
+def evidence_of(found: Recalled, strategy: str, looks: int, first_day: int = 0) -> Evidence:
+    """Return what a replayed journal says of a strategy, from a day on (days since 1970)."""
     view = found.view
     profits = daily_profit(view, found.curve, view.daily)
-    daily = sum((column for (name, _), column in profits.items() if name == strategy), np.zeros(1))
+    daily = sum(
+        (column for (name, _), column in profits.items() if name == strategy),
+        np.zeros(len(view.daily.days)),
+    )
+    counts = view.daily.days >= first_day
+    before = np.flatnonzero(~counts)
+    opened = datetime.fromtimestamp(first_day * DAY_S, UTC)
+    closed = view.trades.filter((pl.col("strategy") == strategy) & (pl.col("exit_time") > opened))
     return Evidence(
         strategy=strategy,
         mode=found.start.mode,
-        days=found.activity.days,
-        daily=[float(value) for value in daily],
-        trades=view.trades.filter(strategy=strategy).height,
-        equity=view.cash,
+        days=[day for day in found.activity.days if day.day >= opened.date()],
+        daily=[float(value) for value in daily[counts]],
+        trades=closed.height,
+        equity=float(view.daily.equity[before[-1]]) if len(before) else view.cash,
         mismatches=0,
         data_mode=found.start.data_mode,
         age_days=max(0.0, (time.time_ns() - int(view.equity_ts[-1])) / DAY_NS)
@@ -68,6 +78,35 @@ def evidence_of(found: Recalled, strategy: str, looks: int) -> Evidence:
         looks=looks,
         drift=_drift(found, strategy),
     )
+
+
+def first_day_of(found: Recalled, where: Governed, strategy: str) -> int:
+    """Return from which day on a journal is evidence for the parameters that are in force now.
+
+    What was gained before they let more be traded was gained with others; where they let less,
+    what they would have stopped has been borne. Raises `ConfigError` when a change has not reached
+    the journal yet, or it was written under parameters of another history.
+    """
+    if found.start.mode == "simulate":  # it knows the configuration alone, and proves no skill
+        return 0
+    told, parameters = mandates_in(found.folder), where.file.read()
+    if any(m.parameters != parameters.hash_of(number) for number, m in told.items()):
+        raise ConfigError(
+            f"{found.folder} was written under other parameters than those of {where.file.path}"
+        )
+    bars_ts = int(found.view.equity_ts[0]) if len(found.view.equity_ts) else 0
+    first = 0
+    for change in (c for v in parameters.applied for c in v.changes):
+        if change.mandate == SUPPRESS or change.strategy not in ("", strategy):
+            continue
+        if change.number not in told:
+            raise ConfigError(
+                f"{change.key} has been changed, and {found.folder} does not know of it: "
+                f"onefold run --mode {found.start.mode} under it first"
+            )
+        if change.loosens and told[change.number].ts > bars_ts:
+            first = max(first, told[change.number].ts // DAY_NS + 1)
+    return first
 
 
 def models_of(found: Recalled, strategy: str) -> dict[str, Model]:
@@ -97,12 +136,13 @@ def check_source(where: Governed, found: Recalled) -> None:
 
 def check_parameters(one: Governed, where: Governed, strategy: str) -> None:
     """Raise `ConfigError` when another account's evidence came about under other parameters."""
+    where.check_scope(strategy, "")
     mine, theirs = one.file.read().values, where.file.read().values
     for key in sorted({*mine, *theirs}):
         if key.mandate == SUPPRESS or key.strategy not in ("", strategy):
             continue
-        here = mine.get(key, one.configured(key))
-        there = theirs.get(key, where.configured(key))
+        here = mine.get(key, one.stated(key))
+        there = theirs.get(key, where.stated(key))
         if here != there:
             raise ConfigError(
                 f"{key} is {there} in account {where.name!r} and {here} in {one.name!r}: evidence "

@@ -67,6 +67,14 @@ def new_folder(folder: Path, name: str) -> Path:
     return path
 
 
+def mandates_in(path: Path) -> dict[int, Mandate]:
+    """Return the mandates of a journal by their numbers; an heir knows those before it."""
+    first = begun(path)
+    handed = first.handover.mandates if first is not None and first.handover is not None else []
+    own = (decode(e, Mandate) for e in read(path) if e.kind == "mandate")
+    return {mandate.version: mandate for mandate in (*handed, *own)}
+
+
 def blotter_of(account: str, start: SessionStart, handover: Handover | None, plan: Plan) -> Blotter:
     """Return an account's blotter; its orders are named by when the first journal began."""
     return Blotter(

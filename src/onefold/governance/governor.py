@@ -60,8 +60,8 @@ class Governable(NamedTuple):
     """One sleeve: its threshold in force, what it has made, and how the threshold came to be.
 
     `numbers` must be of trades that closed after the last change. `history` has every change,
-    oldest first. Changes up to `reset_ts`, when a person last looked at it and set it, do not count
-    for direction and ratchet any more; for evidence and cool-down they do.
+    oldest first. The first `reset` of them, up to when a person last looked at it and set it, do
+    not count for direction and ratchet any more; for evidence and cool-down they do.
     """
 
     strategy: str
@@ -69,7 +69,7 @@ class Governable(NamedTuple):
     conf_min: float
     numbers: Performance
     history: Sequence[Change] = ()
-    reset_ts: int | None = None
+    reset: int = 0
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -161,7 +161,7 @@ def _doubt_of_history(one: Governable, rules: GovernorRules, now_ts: int) -> str
     if not math.isfinite(one.conf_min):
         return f"conf_min is {one.conf_min}"
     times = [ts for ts, _, _ in one.history]
-    if max(times, default=now_ts) > now_ts or (one.reset_ts or now_ts) > now_ts:
+    if max(times, default=now_ts) > now_ts:
         return "the clock stands before a change that was made already: set it right first"
     if times != sorted(times):
         return "the history of its changes is not in order of time"
@@ -308,7 +308,7 @@ class _Evidence:
 
 def _directions(one: Governable) -> list[int]:
     """Return the direction of every change since the last reset."""
-    after = [c for c in one.history if one.reset_ts is None or c[0] > one.reset_ts]
+    after = one.history[one.reset :]
     moves = [value - before for _, before, value in after if before is not None]
     return [1 if move > 0 else -1 for move in moves if abs(move) > SAME]
 

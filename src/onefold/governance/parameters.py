@@ -112,11 +112,20 @@ class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
         )  # fmt: skip
 
 
+class Look(msgspec.Struct, frozen=True):
+    """A check of a strategy's evidence for a stage, the `number`-th of this step."""
+
+    strategy: str
+    stage: str
+    number: int
+
+
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     """One link of the chain; `proposed` ones wait for approval and change nothing.
 
     `by` is who made it, `cause` why. `approves` names the proposal that it puts into force,
     `returns_to` the version that a rollback goes back to, `evidence` the hash of what it rests on.
+    One with a `look` changes nothing: it keeps count of them where no deleted file lowers it.
     """
 
     version: int
@@ -132,6 +141,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence: str = ""
     approves: int = 0
     returns_to: int = 0
+    look: Look | None = None
     hash: str = ""
 
 
@@ -201,6 +211,12 @@ class Parameters:
     def stages(self) -> dict[str, Version]:
         """Return for each strategy the version that has promoted or demoted it last."""
         return {v.hold.strategy: v for v in self.applied if v.stage and v.hold is not None}
+
+    def looks(self, strategy: str, stage: str) -> int:
+        """Return how often the evidence of a step has been checked."""
+        looks = (v.look for v in self.applied if v.look is not None)
+        mine = (k.number for k in looks if (k.strategy, k.stage) == (strategy, stage))
+        return max(mine, default=0)
 
     @property
     def waiting(self) -> tuple[Version, ...]:
@@ -318,22 +334,28 @@ class Parameters:
         entry = entry._replace(evidence=found.evidence)
         return self._link(entry, changes=found.changes, approves=number)
 
-    def rolled_back(self, number: int, entry: Entry) -> Version:
+    def looked(self, look: Look, entry: Entry) -> Version:
+        """Return the version that keeps count of a check."""
+        return self._link(entry, changes=[], look=look)
+
+    def rolled_back(
+        self, number: int, configured: Callable[[Key], float | None], entry: Entry
+    ) -> Version:
         """Return the version in which thresholds are what they were after version `number`.
 
-        0 is the configuration alone. Suppressions and stages stay: a review or a transition lifts
-        those. Raises `ConfigError` where a limit did not exist then.
+        0 is the configuration alone, of which `configured` tells what it gives now. Suppressions
+        and stages stay: a review or a transition lifts those. Raises `ConfigError` where a limit
+        did not exist then.
         """
         if not 0 <= number <= len(self.versions):
             raise ConfigError(f"there is no version {number}; the last is {len(self.versions)}")
         then = Parameters(self.versions[:number]).values
-        first: dict[Key, float | None] = {}
-        for change in (c for v in self.applied for c in v.changes):
-            first.setdefault(change.key, change.before)
         changes = []
         for key, now in self.values.items():
-            value = then.get(key, first[key])
-            if key.mandate == SUPPRESS or value == now:
+            if key.mandate == SUPPRESS:
+                continue
+            value = then[key] if key in then else configured(key)
+            if value == now:
                 continue
             if value is None:
                 raise ConfigError(
@@ -361,9 +383,11 @@ class Parameters:
         if hold.action == "suppress":
             changes = [self._suppressed(hold, 1.0)]
         elif stage or any(h.action == "suppress" for h in mine):
-            # A promotion is a mandate in any case, so that the journal knows of it.
+            # It is a mandate in any case, so that the journal knows of it.
             remain = [h for h in self.holds if h not in mine and h.action == "suppress"]
-            if not any(h.covers(hold) for h in remain):
+            if any(h.covers(hold) for h in remain):
+                changes = [self._suppressed(hold, 1.0)]
+            else:
                 changes = [self._suppressed(hold, 0.0)]
                 changes += [self._suppressed(h, 1.0) for h in remain if h.meets(hold)]
                 changes += self._shut_again(hold, remain)
@@ -469,6 +493,12 @@ def _takes(runs: Runs, change: Change, version: Version, shut: frozenset[str]) -
         c.strategy for c in version.changes if c.value and c.instrument in ("", change.instrument)
     }
     return shut <= again
+
+
+def stricter(mandate: str, one: float | None, other: float | None) -> float | None:
+    """Return that of two values under which less may be traded; None is no limit."""
+    values = [value for value in (one, other) if value is not None]
+    return (max if mandate == CONF_MIN else min)(values, default=None)
 
 
 def time_text(ts: int) -> str:

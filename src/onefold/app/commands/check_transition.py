@@ -20,14 +20,15 @@ from onefold.app.transitions import (
     check_same,
     check_source,
     evidence_of,
+    first_day_of,
     journal_of,
     models_of,
     present_hash,
 )
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.governance.bundle import SCHEMA, Bundle, Inputs
-from onefold.governance.parameters import STAGES, Hold, Stage
-from onefold.governance.transitions import Criterion, check_transition
+from onefold.governance.parameters import STAGES, Hold, Look, Parameters, Stage, Version
+from onefold.governance.transitions import Criterion, Evidence, check_transition
 
 app = new_app()
 
@@ -79,16 +80,37 @@ def check_transition_command(
 def _checked(
     one: Governed, where: Governed, found: Recalled, strategy: str, stage: Stage
 ) -> tuple[Bundle, Path]:
-    """Check one strategy, and keep the bundle."""
+    """Check one strategy, and keep the bundle and the count of looks."""
     if strategy not in found.recipe.settings.strategies:
         raise ConfigError(f"journal {found.folder} has no strategy {strategy!r}")
     own = found.recipe.strategy_hash(strategy)
     check_same(own, present_hash(one, found, strategy), strategy, found.folder)
     check_parameters(one, where, strategy)
-    store, rules = BundleStore(one.loaded, one.name), one.settings.governance
-    known = evidence_of(found, strategy, store.looks(strategy, stage))
+    store = BundleStore(one.loaded, one.name)
+    known = evidence_of(found, strategy, 0, first_day_of(found, where, strategy))
+    kept: list[tuple[Bundle, Path]] = []
+
+    def looked(parameters: Parameters) -> Version:
+        """Keep a bundle while nobody else can look, so that each look has a number of its own."""
+        before = max(parameters.looks(strategy, stage), store.looks(strategy, stage))
+        counted = msgspec.structs.replace(known, looks=before)
+        bundle, path = store.keep(_bundle(one, where, found, counted, stage))
+        kept.append((bundle, path))
+        verdict = "may go on" if bundle.passes else "may not go on"
+        made_by = entry(f"{strategy} {verdict} to {stage}", bundle.hash)
+        return parameters.looked(Look(strategy, stage, before + 1), made_by)
+
+    one.extend(looked)
+    return kept[0]
+
+
+def _bundle(
+    one: Governed, where: Governed, found: Recalled, known: Evidence, stage: Stage
+) -> Bundle:
+    """Decide on the evidence, and return all of it, to be signed."""
+    rules = one.settings.governance
     criteria = check_transition(stage, known, rules.transitions, rules.stability)
-    bundle = Bundle(
+    return Bundle(
         schema=SCHEMA,
         account=one.name,
         stage=stage,
@@ -103,9 +125,9 @@ def _checked(
             version=found.start.version,
             build=found.start.build,
             config_hash=found.start.config_hash,
-            strategy_hash=own,
+            strategy_hash=found.recipe.strategy_hash(known.strategy),
             parameters_head=where.file.read().head,
-            models={name: m.sidecar.sha256 for name, m in models_of(found, strategy).items()},
+            models={name: m.sidecar.sha256 for name, m in models_of(found, known.strategy).items()},
         ),
         evidence=known,
         rules=rules.transitions.model_dump(),
@@ -113,15 +135,13 @@ def _checked(
         criteria=criteria,
         passes=all(c.passes for c in criteria),
     )
-    return store.keep(bundle)
 
 
 def _promote(one: Governed, bundle: Bundle, reason: str) -> None:
     strategy, stage = bundle.evidence.strategy, bundle.stage
     subject = f"{bundle.inputs.strategy_hash}/{bundle.hash}"
-    made_by = entry(reason, subject)
     hold = Hold("release", "stage", strategy)
-    made = one.extend(lambda p: p.held(hold, made_by, stage=stage))
+    made = one.extend(lambda p: p.held(hold, entry(reason, subject), stage=stage))
     note(f"{strategy}: promoted to {stage}, version {made.version}; {taken(one, made)}")
 
 

@@ -34,9 +34,8 @@ def demote(
     one.check_scope(strategy, "")
     if stage not in STAGES[:-1]:
         raise ConfigError(f"it cannot be taken back to {stage!r}{did_you_mean(stage, STAGES[:-1])}")
-    made_by = entry(reason)
     hold = Hold("suppress", "stage", strategy)
-    made = one.extend(lambda p: p.held(hold, made_by, stage=stage))
+    made = one.extend(lambda p: p.held(hold, entry(reason), stage=stage))
     became = taken(one, made)
     if json_:
         emit({"account": one.name, **msgspec.to_builtins(made), "became": became})

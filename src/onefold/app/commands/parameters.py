@@ -163,6 +163,8 @@ def _what(version: Version) -> str:
         hold = version.hold
         said = f"{hold.action} {scope_text(hold.strategy, hold.instrument)}"
         return f"{version.stage}: {said}" if version.stage else said
+    if version.look is not None:
+        return f"look {version.look.number} at {version.look.strategy} for {version.look.stage}"
     if len(version.changes) == 1:
         return _changed(version.changes[0])
     kinds = ", ".join(sorted({c.mandate for c in version.changes}))
