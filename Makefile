@@ -42,7 +42,7 @@ demo: $(READY)
 	@$(BIN)/onefold demo $(ARGS)
 
 test: $(READY)
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

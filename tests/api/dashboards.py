@@ -26,6 +26,14 @@ ARGUMENTS = [
     "--disable-quic",
 ]
 CHROMIUM = "/usr/bin/chromium"
+STARTED = """
+import runpy, sys
+from onefold.app.main import WithoutPandas
+sys.meta_path.insert(0, WithoutPandas())
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a script in a process that starts as those of the command line do."""
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 PAGES = (
@@ -54,7 +62,7 @@ class Dashboard:
         script = Path(__file__).with_name("dashboard_process.py")
         self._said = (folder / "dashboard.err").open("w")
         self.process = subprocess.Popen(
-            [sys.executable, str(script), str(folder), office, str(idle_s)],
+            [sys.executable, "-c", STARTED, str(script), str(folder), office, str(idle_s)],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=self._said,

@@ -81,13 +81,15 @@ def test_people_get_a_table_and_the_newest_journal_is_meant(
 
 
 def test_what_cannot_be_measured_is_said_in_one_line(
-    capsys: pytest.CaptureFixture[str], demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_config(tmp_path)
     assert "there is no journal" in measured(capsys).err
+    assert onefold(capsys, "run", "--mode", "simulate", "--journal", "one").code == 0
     twin = tmp_path / "twin"
-    shutil.copytree(demo / "journal", twin)
-    twice = measured(capsys, "--journal", demo / "journal", "--journal", twin)
+    shutil.copytree(tmp_path / "one", twin)
+    twice = measured(capsys, "--journal", "one", "--journal", twin)
     assert twice.code == 2
     assert "overlap in time" in twice.err
     nowhere = measured(capsys, "--journal", twin, "--write", tmp_path / "no" / "file.json")

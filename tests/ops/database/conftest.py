@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -55,12 +56,11 @@ def database(
     yield from _of_kind(request.param, tmp_path_factory)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shared_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[URL]:
-    """Give one for all examples of a property, which have accounts of their own."""
-    yield from _of_kind(request.param, tmp_path_factory)
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[URL]]:
+    """Give one of each kind for all examples of a property, which have accounts of their own."""
+    with contextlib.contextmanager(new_postgres)() as server:
+        yield [*_of_kind("sqlite", tmp_path_factory), server]
 
 
 def _of_kind(kind: str, folders: pytest.TempPathFactory) -> Iterator[URL]:
