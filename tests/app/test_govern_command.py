@@ -20,14 +20,8 @@ from onefold.app.ruling import _history
 from onefold.app.settings import accounts_of, load_settings
 from onefold.app.wiring import Recipe
 from onefold.domain.records import SessionStart
-from onefold.governance.parameters import (
-    CONF_MIN,
-    Entry,
-    Hold,
-    Key,
-    Parameters,
-    read_parameters,
-)
+from onefold.governance.parameters import Parameters, read_parameters
+from onefold.governance.versions import CONF_MIN, Entry, Hold, Key
 from onefold.journal import Journal
 
 STRATEGY = '''
@@ -230,28 +224,29 @@ def test_a_demoted_strategy_is_judged_anew_when_it_was_promoted_again(
 ) -> None:
     """G6: what was lost before the last promotion has had its consequence."""
     strict = {"transitions": {"drawdown_max": 0.01, "days_min": 5}}
+
+    def judged(days: int) -> dict[str, str]:
+        write(folder, days, bps=30.0, governance=strict)
+        assert command(capsys, "run", "--mode", "paper")[0] == 0
+        demoted: dict[str, str] = command(capsys, "govern", "--dry-run")[1]["demoted"]
+        return demoted
+
     staged(folder, "release")
-    write(folder, START_DAYS + 1, bps=30.0, governance=strict)
-    command(capsys, "run", "--mode", "shadow")
-    write(folder, 2 * START_DAYS, bps=30.0, governance=strict)
-    command(capsys, "run", "--mode", "shadow")
-    _, found = command(capsys, "govern", "--dry-run")
-    assert "its P&L has fallen" in found["demoted"]["coin"]
+    assert judged(1) == {}
+    assert "its P&L has fallen" in judged(START_DAYS)["coin"]
     staged(folder, "release")
-    write(folder, 2 * START_DAYS + 1, bps=30.0, governance=strict)
-    command(capsys, "run", "--mode", "shadow")
-    _, found = command(capsys, "govern", "--dry-run")
-    assert found["demoted"] == {}
-    write(folder, 4 * START_DAYS, bps=30.0, governance=strict)
-    command(capsys, "run", "--mode", "shadow")
-    assert "its P&L has fallen" in command(capsys, "govern")[1]["demoted"]["coin"]
+    assert "its P&L has fallen" in command(capsys, "govern")[1]["demoted"]["coin"], (
+        "the session does not know of it yet"
+    )
+    assert judged(START_DAYS + 1) == {}
+    assert "its P&L has fallen" in judged(2 * START_DAYS)["coin"]
 
 
 def staged(folder: Path, action: Any) -> None:
-    """Promote or take back the strategy by hand, in shadow."""
+    """Promote the strategy by hand to paper."""
     hold = Hold(action, "stage", "coin")
     made_by = Entry(time.time_ns(), "me", "x")
-    governed(folder / "onefold.yaml", "").extend(lambda p: p.held(hold, made_by, stage="shadow"))
+    governed(folder / "onefold.yaml", "").extend(lambda p: p.held(hold, made_by, stage="paper"))
 
 
 def test_what_a_person_proposed_is_theirs_whoever_approves() -> None:

@@ -29,6 +29,7 @@ from onefold.engine.instance import Instance
 from onefold.journal import Journal
 from onefold.rehearsal.exchange import Exchange
 from onefold.signals import FLAT, HOLD, strategy
+from onefold.sim.backtest import run as backtest
 from signals.markets import market
 from support import MINUTE_NS, today
 from venues.twin import Twin
@@ -261,6 +262,30 @@ def test_a_strategy_that_has_lost_its_model_leaves_what_it_holds(tmp_path: Path)
     }
     changed = accounts(tmp_path, other)["us"]
     assert kept(changed, changed.recipe(intervals)).chosen.disabled
+
+
+def test_what_else_a_strategy_goes_by_enters_nothing_without_its_model(tmp_path: Path) -> None:
+    """A crossover beside the model in an ensemble has a voice, and must not use it."""
+    artifact = some_models.artifact_of("onnx")
+    store = ModelStore(tmp_path / "models")
+    store.activate("dips", store.add(some_models.sidecar_of(artifact), artifact).version)
+    members = [{"kind": "ml_ibs", "model": "dips"}, {"kind": "crossover", "fast": 2, "slow": 3}]
+    shares = {"kind": "ensemble", "instruments": ["AAPL"], "params": {"members": members}}
+    sized = {**shares, "sizing": {"kind": "fixed", "lots": 1}}
+    raw = {**TWO, "strategies": {**TWO["strategies"], "shares": sized}}
+    us = accounts(tmp_path, raw)["us"]
+    whole = us.recipe({"AAPL": MINUTE_NS})
+    with Journal.open(us.folder / "live-a", today=today) as journal:
+        journal.append(SessionStart(1, "live", "1", "1", whole.hash, whole.as_recorded()))
+        journal.commit()
+    store.expire("dips", 1, "2020-01-01")
+    leaving = kept(us, us.recipe({"AAPL": MINUTE_NS}))
+    bars = market("random", rows=400)
+    [placement] = leaving.plan().placements
+    assert set(placement.strategy.batch(bars).side.tolist()) - {int(FLAT), int(HOLD)}
+    ran = backtest(leaving.plan(), {"AAPL": bars})
+    assert len(ran.outcome.decisions)
+    assert not len(ran.fills)
 
 
 def test_a_strategy_whose_model_is_for_other_bars_leaves_what_it_holds(tmp_path: Path) -> None:

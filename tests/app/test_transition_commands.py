@@ -19,10 +19,13 @@ from onefold.app.live import succeeded
 from onefold.app.main import run
 from onefold.app.settings import accounts_of, load_settings
 from onefold.app.sources import Source
+from onefold.app.wiring import Recipe
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import SessionStart
+from onefold.domain.rules import Limits
 from onefold.engine.succession import begun, mandates_in
-from onefold.governance.parameters import Entry, Hold, Parameters, Runs, read_parameters
+from onefold.governance.parameters import Parameters, read_parameters
+from onefold.governance.versions import Entry, Hold, Runs
 from onefold.journal import Journal
 
 HOUR_S, DAYS = 3600, 25
@@ -223,6 +226,9 @@ def test_live_needs_promoted_strategies_where_it_is_said(
                 check_promoted(account, recipe)
     check_promoted(account, recipe)
     bundle_proves_nothing_else(account, recipe.strategy_hash("trend"))
+    command(capsys, "check-transition", "paper", "--promote", "--reason", "a look at paper")
+    check_promoted(account, recipe)  # it is in live all the same
+    limits_may_be_stricter_only(account, recipe)
     other = recipe.settings.strategies["trend"].model_copy(update={"params": {"fast": 3}})
     settings = recipe.settings.model_copy(update={"strategies": {"trend": other}})
     with pytest.raises(ConfigError, match="has changed since it was promoted"):
@@ -237,8 +243,9 @@ def test_live_needs_promoted_strategies_where_it_is_said(
         check_promoted(account, recipe)
     command(capsys, "demote", "trend", "paper", "--reason", "it lost")
     check_promoted(account, recipe._replace(settings=settings))  # it may leave what it holds
-    code, _ = command(capsys, "check-transition", "paper", "--promote", "--reason", "good")
-    assert code == 2, "only a check for live leads back"
+    code, [found] = command(capsys, "check-transition", "live", "--promote", "--reason", "good")
+    assert code == 1, "what it was taken back with does not bring it back"
+    assert found["evidence"]["daily"] == []
     file = tmp_path / "governance/main.jsonl"
     whole = file.read_bytes()
     file.write_bytes(b"{}\n" + whole)
@@ -248,6 +255,17 @@ def test_live_needs_promoted_strategies_where_it_is_said(
     nobody = Runs("live", {**runs_of(recipe, "live").strategies, "dips": "never promoted"})
     with pytest.raises(ConfigError, match="'dips' has not been promoted to live"):
         prove_promoted(account, nobody, account.parameters.read())
+
+
+def limits_may_be_stricter_only(account: Account, recipe: Recipe) -> None:
+    """G6: what was judged under limits is not promoted without them."""
+    as_it_was = account.settings
+    account.settings = as_it_was.model_copy(update={"limits": Limits(gross_exposure=1)})
+    check_promoted(account, recipe)
+    account.settings = as_it_was.model_copy(update={"limits": Limits(session_hours=True)})
+    with pytest.raises(ConfigError, match="limits: session_hours would let more be traded"):
+        check_promoted(account, recipe)
+    account.settings = as_it_was
 
 
 def bundle_proves_nothing_else(account: Account, hash_: str) -> None:
@@ -405,6 +423,12 @@ def test_evidence_counts_only_under_the_parameters_that_are_in_force(
     assert 5 <= len(loosened["evidence"]["daily"]) <= 8
     assert loosened["evidence"]["equity"] != 100_000
     assert loosened["evidence"]["trades"] < raised_["evidence"]["trades"]
+    strict = {**CONFIG["account"], "limits": {"gross_exposure": 0.5}}
+    write(folder, data={"AAA": {"synthetic": more}}, account=strict)
+    assert command(capsys, *asked)[0] == 1, "less may be traded: that counts"
+    write(folder, data={"AAA": {"synthetic": more}}, account={**strict, "cash": 1_000_000})
+    assert "began with 100,000.00 in cash" in refused(capsys, *asked)
+    write(folder, data={"AAA": {"synthetic": more}})
     _, [dips] = command(capsys, "check-transition", "paper", "--strategy", "dips")
     assert len(dips["evidence"]["daily"]) > 30, "another strategy's threshold is not its own"
     (folder / "governance/main.jsonl").unlink()

@@ -18,17 +18,8 @@ from onefold.engine.control import Request
 from onefold.engine.explain import explain
 from onefold.engine.parameters import Governance, ParameterFile
 from onefold.engine.replay import replay
-from onefold.governance.parameters import (
-    CONF_MIN,
-    LINE_MAX,
-    Entry,
-    Hold,
-    Key,
-    Parameters,
-    Runs,
-    Stage,
-    Version,
-)
+from onefold.governance.parameters import LINE_MAX, Parameters
+from onefold.governance.versions import CONF_MIN, Entry, Hold, Key, Runs, Stage, Version
 
 from .live_rig import Rig
 from .test_live import bar, long_plan
@@ -239,18 +230,26 @@ def test_an_heir_keeps_what_was_in_force_when_the_file_is_older(tmp_path: Path) 
     file.extend(conf_min(0.6))
     account = SimpleNamespace(parameters=file)
     known = [msgspec.structs.replace(held, version=1, parameters=file.read().hash_of(1)), held]
-    assert _mandates(account, known, 5, RAN, RAN) == known  # type: ignore[arg-type]
+
+    def told(*, is_wider: bool = False) -> list[Mandate]:
+        return _mandates(account, known, 5, RAN, is_wider=is_wider)  # type: ignore[arg-type]
+
+    assert told() == known
     file.extend(hold("suppress", 2))
-    assert _mandates(account, known, 5, RAN, RAN) == known, "another history"  # type: ignore[arg-type]
+    assert told() == known, "another history"
     known[1] = msgspec.structs.replace(held, parameters=file.read().hash_of(2))
     file.extend(conf_min(0.7, 3))
-    assert [m.version for m in _mandates(account, known, 5, RAN, RAN)] == [1, 2, 3]  # type: ignore[arg-type]
-    file.path.write_bytes(b"{}\n")
-    assert _mandates(account, known, 5, RAN, RAN) == known  # type: ignore[arg-type]
+    assert [m.version for m in told(is_wider=True)] == [1, 2, 3]
+    good = file.path.read_bytes()
+    for wrong in (b"{}\n", b"", b"no line"):
+        file.path.write_bytes(wrong)
+        assert told() == known
+        with pytest.raises(ConfigError, match="strategies or instruments are other than they were"):
+            told(is_wider=True)
+    file.path.write_bytes(good)
 
 
-def test_an_heir_in_doubt_lets_no_changed_strategy_trade(tmp_path: Path) -> None:
-    """What was promoted was another one, and an unreadable file cannot say so."""
+def test_an_heir_is_told_what_was_promoted_as_it_runs(tmp_path: Path) -> None:
     file = ParameterFile(tmp_path / "governance" / "main.jsonl")
     account = SimpleNamespace(parameters=file)
     file.extend(staged("suppress", "paper", 1))
@@ -258,12 +257,8 @@ def test_an_heir_in_doubt_lets_no_changed_strategy_trade(tmp_path: Path) -> None
     known = file.read().mandates(runs=RAN)
     assert [m.value for m in known] == [1.0, 0.0]
     changed = Runs("live", {"s0": "h2"})
-    told = _mandates(account, known, 5, RAN, changed)  # type: ignore[arg-type]
+    told = _mandates(account, known, 5, changed, is_wider=True)  # type: ignore[arg-type]
     assert [m.value for m in told] == [1.0], "a promotion of what does not run lets nothing go"
-    file.path.write_bytes(b"{}\n")
-    assert _mandates(account, known, 5, RAN, RAN) == known  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="strategy 's0' was let go as it was, and has changed"):
-        _mandates(account, known, 5, RAN, changed)  # type: ignore[arg-type]
 
 
 def staged(action: Any, stage: Stage, n: int, of: str = "h1") -> Any:
@@ -359,6 +354,48 @@ def test_a_line_that_is_nested_deeply_closes_the_account_and_ends_nothing(tmp_pa
             assert live.failure is None
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("wrong", [b"", b"no line", b"\0" * 100])
+def test_a_file_that_has_lost_what_it_had_is_not_the_configuration(
+    tmp_path: Path, wrong: bytes
+) -> None:
+    """I8: nothing to read is a doubt, and never the defaults."""
+    file = ParameterFile(tmp_path / "a.jsonl")
+    file.path.write_bytes(wrong)
+    governance = Governance(file, RAN)
+    assert governance.news(0, "", 0) == []
+    assert "it has no whole line" in governance.doubt
+    with pytest.raises(ConfigError, match="no whole line"):
+        file.extend(conf_min(0.6))
+    assert file.path.read_bytes() == wrong
+
+
+def test_a_file_that_cannot_be_read_is_gone_through_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ParameterFile(tmp_path / "a.jsonl")
+    file.path.write_bytes(b"{}\n")
+    governance = Governance(file, RAN)
+    reads = []
+    read = ParameterFile.read
+
+    def counted(one: ParameterFile) -> Parameters:
+        reads.append(one)
+        return read(one)
+
+    monkeypatch.setattr(ParameterFile, "read", counted)
+    for _ in range(3):
+        assert governance.news(0, "", 0) == []
+        assert "this is no version" in governance.doubt
+    assert len(reads) == 1
+    file.path.unlink()
+    assert governance.news(0, "", 0) == []
+    assert not governance.doubt
+    monkeypatch.setattr("onefold.engine.parameters.FILE_MAX", 1)
+    file.path.write_bytes(b"{}\n")
+    governance.news(0, "", 0)
+    assert "it has 3 bytes, which no history has" in governance.doubt
 
 
 NESTED = b'{"version":2,"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"

@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Mandate
+from onefold.domain.rules import Limits
 from onefold.domain.words import Mode
 from onefold.fold.codec import Inbox
 from onefold.fold.state import Out, State
-from onefold.governance.parameters import (
+from onefold.governance.parameters import LINE_MAX, Parameters, read_parameters
+from onefold.governance.versions import (
     CONF_MIN,
-    LINE_MAX,
     STAGES,
     SUPPRESS,
     Entry,
     Hold,
     Key,
     Look,
-    Parameters,
     Runs,
     Version,
-    read_parameters,
+    looser_limits,
     sealed,
     stricter,
 )
@@ -73,19 +73,24 @@ def lines(parameters: Parameters) -> bytes:
 
 
 scopes = st.tuples(st.sampled_from(("", *STRATEGIES)), st.sampled_from(("", *SYMBOLS)))
-holds = st.tuples(
-    st.sampled_from(["suppress", "suppress", "release", "watch"]),
-    st.sampled_from([("", ""), ("s0", ""), ("s0", "ABC"), ("", "ABC")]),
-    st.sampled_from(["review", "stage"]),
+staged_steps = st.tuples(
+    st.sampled_from(["suppress", "release"]),
+    st.sampled_from([("s0", ""), ("s1", "")]),
+    st.just("stage"),
+)
+holds = st.one_of(
+    st.tuples(
+        st.sampled_from(["suppress", "suppress", "release", "watch"]),
+        st.sampled_from([("", ""), ("s0", ""), ("s0", "ABC"), ("", "ABC")]),
+        st.just("review"),
+    ),
+    staged_steps,
 )
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("set"), st.sampled_from(SLEEVES), st.sampled_from([0.5, 0.6, 0.7, 0.8])),
-        st.tuples(
-            st.sampled_from(["suppress", "watch", "release"]),
-            scopes,
-            st.sampled_from(["review", "stage"]),
-        ),
+        st.tuples(st.sampled_from(["suppress", "watch", "release"]), scopes, st.just("review")),
+        staged_steps,
         st.tuples(st.just("propose"), st.sampled_from(SLEEVES), st.just(0.55)),
         st.tuples(st.just("approve"), st.integers(1, 12), st.none()),
         st.tuples(st.just("roll back"), st.integers(0, 12), st.none()),
@@ -103,7 +108,8 @@ def stepped(parameters: Parameters, n: int, step: tuple[str, Any, Any]) -> Versi
         return parameters.approved(where, entry(n))
     if what == "roll back":
         return parameters.rolled_back(where, configured, entry(n))
-    return parameters.held(Hold(what, how, *where), entry(n))
+    stage = "" if how == "review" else "shadow" if what == "suppress" else "live"
+    return parameters.held(Hold(what, how, *where), entry(n), stage=stage)
 
 
 def chain(taken: Iterable[tuple[str, Any, Any]]) -> Parameters:
@@ -182,7 +188,8 @@ def shut_in(parameters: Parameters, runs: Runs) -> set[str]:
         name, of = version.hold.strategy, version.evidence.split("/")[0]
         reaches = STAGES.index(version.stage) >= STAGES.index(runs.mode)
         if version.hold.action == "suppress":
-            shut.add(name)
+            if STAGES.index(runs.mode) > STAGES.index(version.stage):
+                shut.add(name)
         elif reaches and (runs.mode != "live" or of == runs.strategies[name]):
             shut.discard(name)
     return shut
@@ -218,6 +225,10 @@ def test_a_promotion_reaches_as_far_as_its_stage_and_is_of_one_strategy() -> Non
         ("take back", ("s0", ""), ("shadow", "h1")),
         ("promote", ("s0", ""), ("paper", "h1")),
     ]
+    for mode, expected in {"shadow": 0, "paper": 1, "live": 1}.items():
+        told = staged(taken[:1]).mandates(runs=Runs(mode, {"s0": "h1"}))
+        state = folded(told).sleeves["suppressed"].tolist()
+        assert state == [expected, expected, 0, 0], "where it was taken back to, it proves itself"
     for more, shut in (
         ([], {"shadow": 0, "paper": 0, "live": 1}),
         ([("promote", ("s0", ""), ("live", "h2"))], {"shadow": 0, "paper": 0, "live": 1}),
@@ -363,6 +374,44 @@ def test_what_others_hold_too_is_told_when_one_lets_go() -> None:
     assert folded(parameters.mandates()).sleeves["suppressed"].tolist() == [1, 1, 0, 0]
 
 
+def test_a_look_at_an_earlier_stage_takes_nothing_away() -> None:
+    """A strategy in live stays there; as another one it begins anew."""
+    live = staged([("promote", ("s0", ""), ("live", "h1"))])
+    for stage, of, refused in (
+        ("paper", "h1", True),
+        ("paper", "h2", False),
+        ("live", "h1", False),  # on other evidence
+    ):
+        made_by = entry(5)._replace(evidence=f"{of}/another")
+        hold = Hold("release", "stage", "s0")
+        if refused:
+            with pytest.raises(ConfigError, match="s0 is in live already"):
+                live.held(hold, made_by, stage=stage)
+        else:
+            assert live.held(hold, made_by, stage=stage).stage == stage
+    back = staged([("promote", ("s0", ""), ("shadow", "h1"))])
+    with pytest.raises(ConfigError, match="s0 is in shadow: it cannot be taken back to paper"):
+        back.held(Hold("suppress", "stage", "s0"), entry(5), stage="paper")
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "looser"),
+    [
+        ({"gross_exposure": 2.0}, {"gross_exposure": 2.0}, []),
+        ({"gross_exposure": 2.0}, {"gross_exposure": 1.0}, ["gross_exposure"]),
+        ({"gross_exposure": 1.0}, {"gross_exposure": 2.0}, []),
+        ({}, {"gross_exposure": 2.0}, ["gross_exposure"]),
+        ({"daily_loss": 0.1, "session_hours": False}, {"session_hours": True}, ["session_hours"]),
+        ({"free_slot": "sent"}, {}, ["free_slot"]),
+    ],
+)
+def test_limits_are_looser_where_more_may_be_traded(
+    now: dict[str, Any], then: dict[str, Any], looser: list[str]
+) -> None:
+    recorded = Limits.model_validate(then).model_dump(mode="json")
+    assert looser_limits(Limits.model_validate(now), recorded) == looser
+
+
 @pytest.mark.parametrize(
     ("mandate", "one", "other", "wanted"),
     [
@@ -415,7 +464,8 @@ def test_what_two_have_suppressed_is_let_go_when_the_last_lets_go() -> None:
     held = chain([("suppress", ("s0", ""), "stage"), ("suppress", ("s0", "ABC"), "review")])
     released = held.extended(held.held(Hold("release", "review", "s0", "ABC"), entry(3)))
     assert folded(released.mandates()).sleeves["suppressed"].tolist() == [1, 1, 0, 0]
-    both = released.extended(released.held(Hold("release", "stage", "s0"), entry(4)))
+    promotion = Hold("release", "stage", "s0")
+    both = released.extended(released.held(promotion, entry(4), stage="live"))
     assert not folded(both.mandates()).sleeves["suppressed"].any()
 
 
@@ -433,6 +483,23 @@ def test_each_scope_is_let_go_by_itself() -> None:
     assert folded(after.mandates()).sleeves["suppressed"].tolist() == [1, 0, 0, 0]
     with pytest.raises(ConfigError, match="no review holds s0 as a whole, but s0/ABC"):
         after.held(Hold("release", "review", "s0"), entry(4))
+
+
+def test_a_suppression_is_not_shortened_by_another() -> None:
+    """Who may suppress and not release must not let go by it."""
+    day = 86_400_000_000_000
+
+    def until(days: int) -> Hold:
+        return Hold("suppress", "review", "s0", "", days * day)
+
+    parameters = chain([("suppress", ("s0", ""), "review")])
+    with pytest.raises(ConfigError, match="s0 is suppressed without an end: release it before"):
+        parameters.held(until(2), entry(2))
+    dated = Parameters((Parameters().held(until(2), entry(1)),))
+    with pytest.raises(ConfigError, match="suppressed until 1970-01-03"):
+        dated.held(until(1), entry(2))
+    for longer in (until(2), until(3), until(0)):
+        assert dated.held(longer, entry(2)).hold == longer
 
 
 def test_what_was_taken_back_needs_the_stage_beyond() -> None:

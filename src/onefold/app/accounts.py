@@ -10,7 +10,7 @@ from onefold.adapters.models import ModelStore
 from onefold.app.bundles import BundleStore
 from onefold.app.live_settings import AccountSettings
 from onefold.app.proving import chosen_meanwhile
-from onefold.app.settings import Loaded, Settings, accounts_of
+from onefold.app.settings import Loaded, Settings, StrategySettings, accounts_of
 from onefold.app.wiring import (
     Chosen,
     Recipe,
@@ -22,14 +22,18 @@ from onefold.app.wiring import (
     store_of,
 )
 from onefold.domain.errors import ConfigError, ModelError
+from onefold.domain.rules import NotionalSize
 from onefold.domain.venue import Abilities
 from onefold.engine.parameters import ParameterFile
 from onefold.engine.succession import current
-from onefold.governance.parameters import Parameters, Runs
+from onefold.governance.parameters import Parameters
+from onefold.governance.versions import Runs, looser_limits
 from onefold.signals.model import Model, silenced
 from onefold.sim.plan import Plan
 
 WANTED_LIMITS = ("daily_loss", "drawdown", "gross_exposure", "max_order_value")
+NOTHING = NotionalSize(kind="notional", value=1e-9)
+"""A value that no lot is as small as."""
 log = logging.getLogger("onefold.application.accounts")
 
 
@@ -165,7 +169,13 @@ def prove_promoted(account: Account, runs: Runs, parameters: Parameters) -> None
         if not runs.is_of(last):
             raise ConfigError(f"strategy {name!r} has changed since it was promoted: {how}")
         promoted, _, evidence = last.evidence.partition("/")
-        BundleStore(account.loaded, account.name).proven(evidence, name, promoted)
+        bundle = BundleStore(account.loaded, account.name).proven(evidence, name, promoted)
+        looser = looser_limits(account.settings.limits, bundle.inputs.limits)
+        if looser:
+            raise ConfigError(
+                f"accounts.{account.name}.limits: {', '.join(looser)} would let more be traded "
+                f"than when strategy {name!r} was judged: {how}"
+            )
 
 
 def taken_back(account: Account, runs: Runs) -> list[str]:
@@ -190,7 +200,7 @@ def kept(account: Account, recipe: Recipe) -> Recipe:
     """Return a live account's recipe with strategies that have lost their model, to leave only.
 
     They may hold positions, whose stops must not end with the model. Their models are those of the
-    journal before, and say nothing any more: so nothing is entered.
+    journal before, and say nothing any more; what else they go by enters nothing of a lot's size.
     """
     before = current(account.folder, account.mode) if account.mode == "live" else None
     if before is None or not recipe.chosen.disabled:
@@ -210,8 +220,21 @@ def kept(account: Account, recipe: Recipe) -> Recipe:
         del disabled[name]
     if len(disabled) == len(recipe.chosen.disabled):
         return recipe
-    # A model that others ask too says nothing to them either: it has one voice in an account.
-    return recipe._replace(chosen=Chosen({**recipe.chosen.models, **left}, disabled))
+    back = recipe.chosen.disabled.keys() - disabled.keys()
+    strategies = {
+        name: _entering_nothing(one) if name in back else one
+        for name, one in recipe.settings.strategies.items()
+    }
+    return recipe._replace(
+        settings=recipe.settings.model_copy(update={"strategies": strategies}),
+        # A model that others ask too says nothing to them either: it has one voice in an account.
+        chosen=Chosen({**recipe.chosen.models, **left}, disabled),
+    )
+
+
+def _entering_nothing(one: StrategySettings) -> StrategySettings:
+    """Return a strategy whose entries are too small for a lot: the size gate blocks them."""
+    return one.model_copy(update={"sizing": NOTHING})
 
 
 def check_abilities(plan: Plan, abilities: Abilities) -> None:

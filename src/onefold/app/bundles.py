@@ -33,7 +33,7 @@ class BundleStore:
 
     def _of(self, strategy: str, stage: str) -> list[tuple[int, Path]]:
         """Return the bundles of earlier checks of a step with their numbers."""
-        name = re.compile(re.escape(f"{strategy}-{stage}-") + r"(\d+)")
+        name = re.compile(re.escape(f"{strategy}-{stage}-") + r"(\d{4,9})")
         found = [(name.fullmatch(path.stem), path) for path in self.all()]
         return [(int(match[1]), path) for match, path in found if match]
 
@@ -55,8 +55,8 @@ class BundleStore:
         if criteria != bundle.criteria or bundle.passes != all(c.passes for c in criteria):
             raise ConfigError("its verdict does not follow from its evidence")
 
-    def proven(self, evidence: str, strategy: str, strategy_hash: str) -> None:
-        """Raise `ConfigError` unless the bundle of that hash is here and lets a strategy go live.
+    def proven(self, evidence: str, strategy: str, strategy_hash: str) -> Bundle:
+        """Return the bundle of that hash. Raises `ConfigError` unless it lets a strategy go live.
 
         It must be of the very strategy, as it is now, and of this account.
         """
@@ -75,7 +75,7 @@ class BundleStore:
             inputs, known = bundle.inputs, bundle.evidence
             proves = (known.strategy, inputs.strategy_hash, bundle.stage, bundle.account)
             if bundle.passes and proves == wanted:
-                return
+                return bundle
             raise ConfigError(f"{path}: it does not let {strategy!r}, as it is now, go live")
         raise ConfigError(
             f"strategy {strategy!r} was promoted on evidence {evidence}, which is not in "

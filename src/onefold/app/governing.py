@@ -27,13 +27,13 @@ from onefold.domain.rules import AccountRules, Gates, Limits
 from onefold.domain.words import MandateKind
 from onefold.engine.parameters import ParameterFile
 from onefold.engine.succession import current
-from onefold.governance.parameters import (
+from onefold.governance.parameters import Parameters
+from onefold.governance.versions import (
     CONF_MIN,
     STAGES,
     SUPPRESS,
     Entry,
     Key,
-    Parameters,
     Runs,
     Version,
     proposed,
@@ -79,9 +79,17 @@ class Governed:
 
     @property
     def is_live(self) -> bool:
-        """Return whether it trades with real money, has, or may: then loosening is approved."""
-        may = self.account.venue is not None and bool(self.account.approved.strip())
-        return may or current(self.folder, "live") is not None
+        """Return whether it trades with real money, has, or may: then loosening is approved.
+
+        An account with a venue may, once somebody has approved it; until then as well nothing is
+        loosened that has been promoted on evidence.
+        """
+        if self.account.venue is not None or current(self.folder, "live") is not None:
+            return True
+        try:
+            return any(version.stage == "live" for version in self.file.read().applied)
+        except ConfigError:
+            return True
 
     def symbols(self, strategy: str) -> tuple[str, ...]:
         """Return what a strategy trades."""
@@ -95,6 +103,11 @@ class Governed:
             for symbol in self.symbols(name):
                 if strategy in ("", name) and instrument in ("", symbol):
                     yield name, symbol
+
+    def check_takeable(self, strategy: str, instrument: str) -> None:
+        """Raise `ConfigError` for what neither the account has nor a session of it that runs."""
+        running = (heartbeat_of(self.folder) or {}).get("strategies", {})
+        self.check_scope("" if strategy in running else strategy, instrument)
 
     def check_scope(self, strategy: str, instrument: str) -> None:
         """Raise `ConfigError` for what the account does not have."""
@@ -264,15 +277,28 @@ def _or_proposed(one: Governed, made: Version) -> Version:
     return proposed(made)
 
 
-def _passed_over(version: Version, beat: Mapping[str, Any]) -> str:
-    """Return why a session goes on as before after a promotion, empty where it does not."""
-    if not version.stage or version.hold is None or version.hold.action != "release":
-        return ""
+def _passed_over(parameters: Parameters, version: Version, beat: Mapping[str, Any]) -> str:
+    """Return why a session goes on as before after a version, empty where it does not."""
     mode, strategies = str(beat.get("mode", "")), beat.get("strategies")
     runs = Runs(mode, strategies if isinstance(strategies, dict) else {})
-    if mode not in STAGES or runs.admits(version):
+    if version.hold is None or mode not in STAGES:
         return ""
     name = version.hold.strategy
+    if not version.stage:
+        shut = name in parameters.shut(runs) and version.hold.action == "release"
+        return (
+            f"the session takes no entries of {name} all the same: it was taken back"
+            if shut
+            else ""
+        )
+    if version.hold.action != "release":
+        return (
+            ""
+            if runs.is_beyond(version.stage)
+            else f"the session is {mode} and goes on as before: {name} trades there still"
+        )
+    if runs.admits(version):
+        return ""
     if mode == "live" and version.stage == "live":
         return f"the session runs another {name} and goes on as before: a restart is needed"
     return f"the session is {mode} and goes on as before: it takes no promotion to {version.stage}"
@@ -290,7 +316,8 @@ def taken(one: Governed, version: Version) -> str:
     while time.monotonic() < deadline:
         beat = heartbeat_of(one.folder)
         if beat is None or int(beat.get("mandate", 0)) >= last:
-            return _passed_over(version, beat or {}) or "the session has taken it"
+            said = _passed_over(one.file.read(), version, beat or {})
+            return said or "the session has taken it"
         time.sleep(POLL_S)
     raise ConfigError(
         f"version {version.version} is written, but the session of {one.name!r} has not taken it "

@@ -12,7 +12,8 @@ from onefold.engine.counterfactual import Recalled, counterfactual, recall
 from onefold.engine.replay import started
 from onefold.engine.succession import mandates_in
 from onefold.fold.memory import Rows
-from onefold.governance.parameters import Hold, Parameters, Version
+from onefold.governance.parameters import Parameters
+from onefold.governance.versions import Hold, Version
 from onefold.sim.plan import Plan
 from onefold.views.gate_value import GateValue
 

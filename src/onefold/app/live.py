@@ -57,7 +57,7 @@ from onefold.engine.succession import (
     leave,
     new_folder,
 )
-from onefold.governance.parameters import SUPPRESS, Runs
+from onefold.governance.versions import Runs
 from onefold.journal import Journal, read
 from onefold.ops.logs import speaking_of
 from onefold.sim.exchange import SimulatedVenue
@@ -222,8 +222,9 @@ def succeeded(
     now_ts = time.time_ns()
     handover = hand_over(before, account.name, was, plan, now_ts, other_build=other)
     ran, runs = runs_of(recorded, account.mode), runs_of(recipe, account.mode)
+    is_wider = not set(plan.names.symbols) <= set(was.names.symbols) or ran != runs
     handover = msgspec.structs.replace(
-        handover, mandates=_mandates(account, handover.mandates, now_ts, ran, runs)
+        handover, mandates=_mandates(account, handover.mandates, now_ts, runs, is_wider=is_wider)
     )
     return new_folder(account.folder, path.name), handover
 
@@ -243,38 +244,32 @@ def _of_bars(path: Path, data_mode: str) -> Path:
 
 
 def _mandates(
-    account: Account, known: list[Mandate], now_ts: int, ran: Runs, runs: Runs
+    account: Account, known: list[Mandate], now_ts: int, runs: Runs, *, is_wider: bool
 ) -> list[Mandate]:
     """Return what governance has changed, for an heir: all of it, if its file goes on from `known`.
 
-    Some of it may be of what the configuration before did not have. A file that is older, of
-    another history or altered gives nothing; the session that begins will be in doubt of it. Raises
-    `ConfigError` where that file would have to say whether a strategy that has changed may trade.
+    Some of it may be of what the session before did not have: that one was never told. A file that
+    is older, of another history or altered gives nothing, and the session that begins will be in
+    doubt of it. Raises `ConfigError` where it would have to say more than is known: of strategies
+    and instruments that are other than they were (`is_wider`).
     """
     last = known[-1] if known else None
     try:
         found = account.parameters.read()
+        goes_on = last is None or (
+            found.number >= last.version and last.parameters in ("", found.hash_of(last.version))
+        )
+        why = "" if goes_on else f"{account.parameters.path} is not what is in force"
     except ConfigError as error:
-        return _unless_changed(known, ran, runs, str(error))
-    goes_on = last is None or (
-        found.number >= last.version and last.parameters in ("", found.hash_of(last.version))
-    )
-    if goes_on:
+        why = str(error)
+    if not why:
         return found.mandates(ts=now_ts, runs=runs)
-    return _unless_changed(known, ran, runs, f"{account.parameters.path} is not what is in force")
-
-
-def _unless_changed(known: list[Mandate], ran: Runs, runs: Runs, why: str) -> list[Mandate]:
-    """Return the mandates of the session before, where they cannot let another strategy trade."""
-    for one in known:
-        name = one.strategy
-        is_new = runs.strategies.get(name) not in (None, ran.strategies.get(name))
-        if one.mandate == SUPPRESS and not one.value and is_new:
-            raise ConfigError(
-                f"strategy {name!r} was let go as it was, and has changed since; whether it may "
-                f"trade, its parameters do not say: {why}. Make the file right, or start with the "
-                "configuration before"
-            )
+    if is_wider:
+        raise ConfigError(
+            "strategies or instruments are other than they were, and what they may do, the "
+            f"parameters do not say: {why}. Make the file right, or start with the configuration "
+            "before"
+        )
     return known
 
 

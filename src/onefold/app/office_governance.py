@@ -28,9 +28,10 @@ from onefold.app.office_sessions import only
 from onefold.app.reviewing import review, reviewed
 from onefold.app.settings import Loaded
 from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import Change as Changed
-from onefold.governance.parameters import Parameters, Version
+from onefold.governance.parameters import Parameters
 from onefold.governance.readiness import Report
+from onefold.governance.versions import Change as Changed
+from onefold.governance.versions import Version
 
 REPORTS_MAX = 400
 """Reports of readiness that are shown: a year of days."""

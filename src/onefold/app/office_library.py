@@ -15,8 +15,9 @@ from onefold.api.schemas import Backtest, Model, Signal, Strategy, Trade
 from onefold.app.governing import Governed
 from onefold.domain.errors import ConfigError
 from onefold.engine.heartbeat import read_heartbeat
-from onefold.governance.parameters import CONF_MIN, Key, Parameters, scope_text
+from onefold.governance.parameters import Parameters
 from onefold.governance.readiness import Report
+from onefold.governance.versions import CONF_MIN, Key, scope_text
 
 BACKTESTS_MAX = 500
 REPORT_BYTES_MAX = 64 << 20

@@ -8,7 +8,8 @@ from typing import Literal
 
 from onefold.app.governing import Governed, entry
 from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import NS_PER_S, Hold, Parameters, Version
+from onefold.governance.parameters import Parameters
+from onefold.governance.versions import NS_PER_S, Hold, Version
 
 TS_MAX = 2**63 - 1
 Reviewed = Literal["suppress", "watch", "release"]
@@ -39,7 +40,7 @@ def review(
             "use `onefold reduce-only` or `onefold emergency-stop`"
         )
     if action != "release":  # what is gone from the configuration can still be let go
-        one.check_scope(strategy, instrument)
+        one.check_takeable(strategy, instrument)
     end_ts = _end_of(until, time.time_ns())
     hold = Hold(action, "review", strategy, instrument, end_ts)
     return one.extend(lambda p: p.held(hold, entry(reason, by=by)))

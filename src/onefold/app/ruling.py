@@ -18,8 +18,9 @@ from onefold.app.transitions import evidence_of
 from onefold.domain.errors import ConfigError
 from onefold.engine.succession import mandates_in
 from onefold.governance.governor import Change, Governable, LeftAlone, Proposal, govern
-from onefold.governance.parameters import CONF_MIN, Entry, Hold, Key, Parameters, Version
+from onefold.governance.parameters import Parameters
 from onefold.governance.transitions import leaves_bounds
+from onefold.governance.versions import CONF_MIN, Entry, Hold, Key, Version
 from onefold.views.equity import DAY_NS
 from onefold.views.performance import Stretch, ledger, sleeve_performance
 
@@ -108,15 +109,18 @@ def _demoted(
 ) -> dict[str, str]:
     """Return the strategies in this journal's stage that have left their bounds, and why.
 
-    They are judged from the day on which they came into it: what they lost before was forgiven when
-    they were promoted again.
+    They are judged from the day on which they came into it, as the journal has it: what they lost
+    before was forgiven when they were promoted again. There is no stage before shadow.
     """
     rules = one.settings.governance.transitions
+    came = {}
+    for version in parameters.applied:
+        reached = [told[c.number] for c in version.changes if c.number in told]
+        if version.stage and version.hold is not None and reached:
+            came[version.hold.strategy] = version.stage, min(reached) // DAY_NS
     why = {}
-    for name, version in parameters.stages.items():
-        if version.stage == found.start.mode and name in found.view.strategies:
-            came = [told[c.number] for c in version.changes if c.number in told]
-            first_day = min(came, default=0) // DAY_NS
+    for name, (stage, first_day) in came.items():
+        if stage == found.start.mode != "shadow" and name in found.view.strategies:
             said = leaves_bounds(evidence_of(found, name, 0, first_day), rules)
             if said:
                 why[name] = said

@@ -17,8 +17,8 @@ from onefold.app.settings import accounts_of
 from onefold.domain.errors import ConfigError
 from onefold.engine.replay import started
 from onefold.engine.succession import current, mandates_in
-from onefold.governance.parameters import SUPPRESS
 from onefold.governance.transitions import BEFORE, Evidence
+from onefold.governance.versions import SUPPRESS, looser_limits
 from onefold.signals.model import Model, scores_of
 from onefold.views.equity import DAY_NS
 from onefold.views.sleeves import daily_profit
@@ -94,10 +94,13 @@ def first_day_of(found: Recalled, where: Governed, strategy: str) -> int:
         raise ConfigError(
             f"{found.folder} was written under other parameters than those of {where.file.path}"
         )
+    symbols = where.symbols(strategy)
     bars_ts = int(found.view.equity_ts[0]) if len(found.view.equity_ts) else 0
     first = 0
     for change in (c for v in parameters.applied for c in v.changes):
         if change.mandate == SUPPRESS or change.strategy not in ("", strategy):
+            continue
+        if change.instrument and change.instrument not in symbols:  # what it no longer trades
             continue
         if change.number not in told:
             raise ConfigError(
@@ -107,6 +110,19 @@ def first_day_of(found: Recalled, where: Governed, strategy: str) -> int:
         if change.loosens and told[change.number].ts > bars_ts:
             first = max(first, told[change.number].ts // DAY_NS + 1)
     return first
+
+
+def proves_from(one: Governed, found: Recalled, strategy: str) -> int:
+    """Return from which day on evidence counts after a strategy was taken back, 0 if it never was.
+
+    What did not keep it from being taken back must not bring it back. Recorded bars are of another
+    time: they never lead to real money.
+    """
+    if found.start.data_mode != "live":
+        return 0
+    holds = [(v.ts, v.hold) for v in one.file.read().applied if v.hold is not None and v.stage]
+    back = [ts for ts, h in holds if (h.strategy, h.action) == (strategy, "suppress")]
+    return max(back, default=-DAY_NS) // DAY_NS + 1
 
 
 def models_of(found: Recalled, strategy: str) -> dict[str, Model]:
@@ -124,10 +140,32 @@ def _drift(found: Recalled, strategy: str) -> list[str] | None:
     return [one.name for one in reports if one.verdict == CHANGED]
 
 
+def check_rules(one: Governed, found: Recalled) -> None:
+    """Raise `ConfigError` when evidence came about under other rules of the account.
+
+    The limits of today may let less be traded and not more; cash decides how large orders are. A
+    simulation proves no skill, and need not be of the account.
+    """
+    recorded = found.recipe.settings.account
+    if found.start.mode == "simulate":
+        return
+    looser = looser_limits(one.rules.limits, recorded.limits.model_dump(mode="json"))
+    if looser:
+        raise ConfigError(
+            f"limits {', '.join(looser)} let more be traded now than when {found.folder} was "
+            f"written: onefold run --mode {found.start.mode} under them first"
+        )
+    if recorded.cash != one.rules.cash:
+        raise ConfigError(
+            f"{found.folder} began with {recorded.cash:,.2f} in cash, and account {one.name!r} "
+            f"begins with {one.rules.cash:,.2f}: orders would be of another size"
+        )
+
+
 def check_source(where: Governed, found: Recalled) -> None:
     """Raise `ConfigError` when a journal is not of the account that the evidence is asked of."""
     name = found.recipe.settings.account.name
-    if name != where.name:
+    if found.start.mode != "simulate" and name != where.name:
         raise ConfigError(
             f"{found.folder} is of account {name!r}, not of {where.name!r}: with --from an account "
             "of this configuration gives its evidence"

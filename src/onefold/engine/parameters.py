@@ -15,18 +15,15 @@ import msgspec
 from onefold.domain.errors import ConfigError, JournalError
 from onefold.domain.records import Mandate
 from onefold.engine.worries import Worries
-from onefold.governance.parameters import (
-    LINE_MAX,
-    Parameters,
-    Runs,
-    Version,
-    read_parameters,
-)
+from onefold.governance.parameters import LINE_MAX, Parameters, read_parameters
+from onefold.governance.versions import Runs, Version
 from onefold.journal.disk import OS_DISK
 from onefold.journal.files import LOCK_TIMEOUT_S, atomic_jsonl_append
 
-Stamp = tuple[int, int, int] | None
-"""By which a change of the file is noticed without reading it: inode, size, time."""
+Stamp = tuple[int, int, int, int] | None
+"""By which a change of the file is noticed without reading it: inode, size, times."""
+FILE_MAX = 64_000_000
+"""Bytes of a file: more than a hundred thousand versions."""
 
 
 class ParameterFile:
@@ -38,11 +35,19 @@ class ParameterFile:
     def read(self) -> Parameters:
         """Return all versions, none where there is no file. Raises `ConfigError`."""
         try:
+            size = self.path.stat().st_size
+            if size > FILE_MAX:
+                raise ConfigError(f"{self.path}: it has {size:,} bytes, which no history has")
             raw = self.path.read_bytes()
         except FileNotFoundError:
             return Parameters()
         except OSError as error:
             raise ConfigError(f"{self.path}: it cannot be read: {error.strerror}") from None
+        if b"\n" not in raw:
+            raise ConfigError(
+                f"{self.path}: it has no whole line: what it had is lost, or was never finished; "
+                "take it from version control, or remove it if governance has changed nothing yet"
+            )
         return read_parameters(raw, str(self.path))
 
     def extend(self, make: Callable[[Parameters], Version]) -> Version:
@@ -73,7 +78,7 @@ class ParameterFile:
             found = self.path.stat()
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class Governance:
@@ -94,6 +99,7 @@ class Governance:
         self._file, self._runs = file, runs
         self._prove = prove
         self._seen: Stamp | bool = False
+        self._unread: tuple[Stamp, str] | None = None
         self._worries = Worries("onefold.audit.parameters", "parameters")
         self.doubt = ""
         self.number = 0
@@ -117,11 +123,22 @@ class Governance:
         self.doubt = ""
         return found
 
+    def _read(self, stamp: Stamp) -> Parameters:
+        """Return the parameters; a file that could not be read is not gone through at each poll."""
+        if self._unread is not None and self._unread[0] == stamp:
+            raise ConfigError(self._unread[1])
+        self._unread = None
+        try:
+            return self._file.read()
+        except ConfigError as error:
+            self._unread = stamp, str(error)
+            raise
+
     def _changed(self, known: int, version: str, ts: int) -> list[Mandate]:
         stamp = self._file.stamp()
         if stamp == self._seen:
             return []
-        found = self._file.read()
+        found = self._read(stamp)
         if found.number < known:
             raise ConfigError(
                 f"{self._file.path}: it ends with mandate {found.number}, and {known} is in force "

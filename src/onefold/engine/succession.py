@@ -56,7 +56,12 @@ def current(folder: Path, mode: str) -> Begun | None:
     found = [one for path in folder.glob(f"{mode}-*") if (one := begun(path)) is not None]
     succeeded = {one.handover.journal for one in found if one.handover is not None}
     last = [one for one in found if one.path.name not in succeeded]
-    return max(last, key=lambda one: one.start.ts, default=None)
+    # Over recorded bars sessions may begin at one time of their clock: then the last written is it.
+    return max(last, key=lambda one: (one.start.ts, _written(one.path)), default=None)
+
+
+def _written(path: Path) -> int:
+    return max((file.stat().st_mtime_ns for file in path.glob("*.jsonl")), default=0)
 
 
 def new_folder(folder: Path, name: str) -> Path:

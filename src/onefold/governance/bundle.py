@@ -8,10 +8,10 @@ whoever has the bundle alone can check the verdict and the signature.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
-from onefold.governance.parameters import Stage
 from onefold.governance.transitions import (
     Criterion,
     Evidence,
@@ -19,13 +19,14 @@ from onefold.governance.transitions import (
     TransitionRules,
     check_transition,
 )
+from onefold.governance.versions import Stage
 
 SCHEMA = 1
 HASH_BYTES = 16
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """What the evidence was computed from, by names and hashes."""
+    """What the evidence was computed from, by names and hashes, and the account's limits."""
 
     journal: str
     head_seq: int
@@ -38,6 +39,7 @@ class Inputs(msgspec.Struct, frozen=True):
     strategy_hash: str
     parameters_head: str
     models: dict[str, str]
+    limits: dict[str, Any]
 
 
 class Bundle(msgspec.Struct, frozen=True):

@@ -9,166 +9,41 @@ and never the defaults in its place.
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import Mandate
 from onefold.fold.codec import check_mandate
+from onefold.governance.versions import (
+    CONF_MIN,
+    STAGES,
+    SUPPRESS,
+    Change,
+    Entry,
+    Hold,
+    Holder,
+    Key,
+    Look,
+    Runs,
+    Version,
+    is_ahead,
+    scope_text,
+    sealed,
+    shut_after,
+    takes,
+    takes_back,
+    time_text,
+)
 
-CONF_MIN, SUPPRESS = "conf_min", "suppress"
-Stage = Literal["shadow", "paper", "live"]
-STAGES: tuple[Stage, ...] = ("shadow", "paper", "live")
-NS_PER_S = 1_000_000_000
-HASH_BYTES = 16
 LINE_MAX = 8_000_000
 """Bytes of a version: some ten thousand changes. A longer line is none of ours."""
-Holder = Literal["review", "stage"]
-"""Why something is suppressed: a reviewer said so, or it has not been promoted so far."""
-
-
-class Key(NamedTuple):
-    """What a value is of: a kind of mandate and its scope; empty means all."""
-
-    mandate: str
-    strategy: str = ""
-    instrument: str = ""
-
-    def __str__(self) -> str:
-        """Return it as `conf_min trend/ES`."""
-        return f"{self.mandate} {scope_text(self.strategy, self.instrument)}"
-
-
-class Entry(NamedTuple):
-    """When a version is made, by whom, why, and the hash of the evidence that it rests on."""
-
-    ts: int
-    by: str
-    cause: str
-    evidence: str = ""
-
-
-class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One value before and after; `number` is the mandate's version, 0 while only proposed.
-
-    `cause` says why, where the version's own does not say it of each. `shut` is of a suppression
-    that only those sessions take in which the strategy has not been let go by a promotion.
-    """
-
-    mandate: str
-    value: float
-    before: float | None
-    number: int = 0
-    strategy: str = ""
-    instrument: str = ""
-    cause: str = ""
-    shut: bool = False
-
-    @property
-    def key(self) -> Key:
-        """Return what it is a value of."""
-        return Key(self.mandate, self.strategy, self.instrument)
-
-    @property
-    def loosens(self) -> bool:
-        """Return whether more may be traded after it than before."""
-        if self.before is None:
-            return False
-        if self.mandate == CONF_MIN:
-            return self.value < self.before
-        return self.value < self.before if self.mandate == SUPPRESS else self.value > self.before
-
-
-class Hold(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A scope that somebody suppresses, watches, or lets go; it ends at `expires_ts`, if not 0."""
-
-    action: Literal["suppress", "watch", "release"]
-    holder: Holder
-    strategy: str = ""
-    instrument: str = ""
-    expires_ts: int = 0
-
-    @property
-    def scope(self) -> tuple[str, str]:
-        """Return strategy and instrument."""
-        return self.strategy, self.instrument
-
-    def covers(self, other: Hold) -> bool:
-        """Return whether another hold's scope lies within this one's."""
-        return self.strategy in ("", other.strategy) and self.instrument in ("", other.instrument)
-
-    def meets(self, other: Hold) -> bool:
-        """Return whether both scopes have something in common."""
-        return (
-            (not self.strategy or not other.strategy or self.strategy == other.strategy)
-            and (not self.instrument or not other.instrument or self.instrument == other.instrument)
-        )  # fmt: skip
-
-
-class Look(msgspec.Struct, frozen=True):
-    """A check of a strategy's evidence for a stage, the `number`-th of this step."""
-
-    strategy: str
-    stage: str
-    number: int
-
-
-class Version(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One link of the chain; `proposed` ones wait for approval and change nothing.
-
-    `by` is who made it, `cause` why. `approves` names the proposal that it puts into force,
-    `returns_to` the version that a rollback goes back to, `evidence` the hash of what it rests on.
-    One with a `look` changes nothing: it keeps count of them where no deleted file lowers it.
-    """
-
-    version: int
-    timestamp: str
-    ts: int
-    by: str
-    cause: str
-    previous: str
-    changes: list[Change] = []
-    status: Literal["applied", "proposed"] = "applied"
-    hold: Hold | None = None
-    stage: str = ""
-    evidence: str = ""
-    approves: int = 0
-    returns_to: int = 0
-    look: Look | None = None
-    hash: str = ""
-
-
-class Runs(NamedTuple):
-    """What a session runs: its mode, and the hashes of its strategies by name."""
-
-    mode: str
-    strategies: Mapping[str, str]
-
-    def admits(self, version: Version) -> bool:
-        """Return whether a promotion lets a strategy trade in this session.
-
-        It must lead as far as the session's mode; with real money it must be of the very strategy
-        that runs. Without, a changed one trades, since that is how it gets evidence of its own.
-        """
-        hold, stage = version.hold, version.stage
-        if hold is None or stage not in STAGES or self.mode not in STAGES:
-            return False
-        if STAGES.index(stage) < STAGES.index(self.mode):
-            return False
-        return self.mode != "live" or self.is_of(version)
-
-    def is_of(self, version: Version) -> bool:
-        """Return whether a promotion is of the strategy as it runs here."""
-        promoted = version.evidence.partition("/")[0]
-        name = "" if version.hold is None else version.hold.strategy
-        return bool(promoted) and promoted == self.strategies.get(name)
 
 
 @dataclass(frozen=True)
@@ -242,22 +117,20 @@ class Parameters:
         """Return the changes of a value: when, from what, to what."""
         return [(v.ts, c.before, c.value) for v in self.applied for c in v.changes if c.key == key]
 
-    def shut(self, runs: Runs) -> frozenset[str]:
+    def shut(self, runs: Runs | None) -> frozenset[str]:
         """Return the strategies that were taken back, and that no promotion lets trade here."""
         shut: frozenset[str] = frozenset()
         for version in self.applied:
-            shut = _shut_after(shut, version, runs)
+            shut = shut_after(shut, version, runs)
         return shut
 
     def _told(self, runs: Runs | None) -> Iterator[tuple[Version, Change]]:
         """Yield what a session takes: a promotion elsewhere must not let it trade, nor a review."""
         shut: frozenset[str] = frozenset()
         for version in self.applied:
-            if runs is not None:
-                shut = _shut_after(shut, version, runs)
+            shut = shut_after(shut, version, runs)
             for change in version.changes:
-                taken = not change.shut if runs is None else _takes(runs, change, version, shut)
-                if taken:
+                if takes(runs, change, version, shut):
                     yield version, change
 
     def mandates(
@@ -266,7 +139,7 @@ class Parameters:
         """Return what a session that knows the mandates up to `after` has to be told.
 
         They are of the time `ts`, or of the versions' own. With `runs`, promotions that do not
-        concern the session let nothing trade in it; without, every promotion does.
+        concern the session let nothing trade in it; without, every promotion and demotion does.
         """
         return [
             Mandate(
@@ -372,41 +245,45 @@ class Parameters:
 
         What several have suppressed is let go when the last of them lets it go, and a part of it
         that is suppressed by itself stays so. Raises `ConfigError` for a release of what nobody
-        holds, or is held as part of more, and for a stage that does not lead back.
+        holds, or is held as part of more, for a suppression that would end earlier than the one
+        that it replaces, and for a stage that does not lead back.
         """
         mine = [h for h in self.holds if (h.holder, h.scope) == (hold.holder, hold.scope)]
         if hold.action == "release" and hold.holder == "review" and not mine:
             raise ConfigError(self._not_held(hold))
         if hold.action == "release" and stage:
-            self._check_stage(hold.strategy, stage)
+            self._check_stage(hold.strategy, stage, entry.evidence)
         changes: list[Change] = []
         if hold.action == "suppress":
+            self._check_demotion(hold.strategy, stage)
+            _check_length(hold, mine)
             changes = [self._suppressed(hold, 1.0)]
         elif stage or any(h.action == "suppress" for h in mine):
             # It is a mandate in any case, so that the journal knows of it.
-            remain = [h for h in self.holds if h not in mine and h.action == "suppress"]
+            remain = [
+                h
+                for h in self.holds
+                if h not in mine and (h.holder, h.action) == ("review", "suppress")
+            ]
             if any(h.covers(hold) for h in remain):
                 changes = [self._suppressed(hold, 1.0)]
             else:
                 changes = [self._suppressed(hold, 0.0)]
                 changes += [self._suppressed(h, 1.0) for h in remain if h.meets(hold)]
-                changes += self._shut_again(hold, remain)
+                changes += self._shut_again(hold)
         return self._link(entry, changes=changes, hold=hold, stage=stage)
 
-    def _shut_again(self, hold: Hold, remain: Sequence[Hold]) -> list[Change]:
+    def _shut_again(self, hold: Hold) -> list[Change]:
         """Return what keeps strategies shut where a release of more than one would let them go.
 
-        Those that are held for every session are not among them.
+        A session takes it of those that are shut in it; the release of one it leaves out itself.
         """
         if hold.strategy:
             return []
-        held = {h.strategy for h in remain if h.holder == "stage"}
-        ever = {h.strategy for h in (v.hold for v in self.applied) if h and _takes_back(h)}
+        ever = {h.strategy for h in (v.hold for v in self.applied) if h and takes_back(h)}
         return [
-            msgspec.structs.replace(
-                self._suppressed(Hold("suppress", "stage", name, hold.instrument), 1.0), shut=True
-            )
-            for name in sorted(ever - held)
+            self._suppressed(Hold("suppress", "stage", name, hold.instrument), 1.0)
+            for name in sorted(ever)
         ]
 
     def _not_held(self, hold: Hold) -> str:
@@ -418,20 +295,33 @@ class Parameters:
         parts = ", ".join(scope_text(*h.scope) for h in held if hold.covers(h))
         return f"no review holds {scope}" + (f" as a whole, but {parts}" if parts else "")
 
-    def _check_stage(self, strategy: str, stage: str) -> None:
-        """Refuse a promotion that does not lead back to where a strategy was taken from."""
+    def _check_stage(self, strategy: str, stage: str, evidence: str) -> None:
+        """Refuse a promotion that does not lead back to where a strategy was taken from.
+
+        And one that would take away what it has: to look again at paper is no way out of live.
+        """
         last = self.stages.get(strategy)
-        taken_back = last is not None and last.hold is not None and last.hold.action == "suppress"
-        if last is not None and taken_back and STAGES.index(stage) <= STAGES.index(last.stage):
+        if last is None or last.hold is None:
+            return
+        if last.hold.action == "suppress" and STAGES.index(stage) <= STAGES.index(last.stage):
             beyond = STAGES[STAGES.index(last.stage) + 1]
             raise ConfigError(
                 f"{strategy} was taken back to {last.stage}: only a check for {beyond} lets it "
                 "trade again"
             )
+        if is_ahead(last, stage, evidence.partition("/")[0]):
+            raise ConfigError(f"{strategy} is in {last.stage} already")
+
+    def _check_demotion(self, strategy: str, stage: str) -> None:
+        """Refuse to take a strategy back to a stage that it has not come to."""
+        last = self.stages.get(strategy)
+        if last is not None and stage and STAGES.index(stage) > STAGES.index(last.stage):
+            raise ConfigError(f"{strategy} is in {last.stage}: it cannot be taken back to {stage}")
 
     def _suppressed(self, hold: Hold, value: float) -> Change:
         key = Key(SUPPRESS, hold.strategy, hold.instrument)
-        return Change(SUPPRESS, value, self.values.get(key, 0.0), 0, *key[1:])
+        shut = hold.holder == "stage" and value > 0.0
+        return Change(SUPPRESS, value, self.values.get(key, 0.0), 0, *key[1:], shut=shut)
 
     def _link(self, entry: Entry, *, changes: Sequence[Change], **parts: Any) -> Version:
         """Return the next version, its changes numbered if they are in force."""
@@ -463,67 +353,16 @@ class Parameters:
         return Parameters((*self.versions, version))
 
 
-def _takes_back(hold: Hold) -> bool:
-    return hold.holder == "stage" and hold.action == "suppress" and bool(hold.strategy)
-
-
-def _shut_after(shut: frozenset[str], version: Version, runs: Runs) -> frozenset[str]:
-    """Return which strategies are shut in a session after one more version."""
-    hold = version.hold
-    if hold is None or hold.holder != "stage":
-        return shut
-    if _takes_back(hold):
-        return shut | {hold.strategy}
-    return shut - {hold.strategy} if runs.admits(version) else shut
-
-
-def _takes(runs: Runs, change: Change, version: Version, shut: frozenset[str]) -> bool:
-    """Return whether a session takes a change, with what is shut in it after the version."""
-    if change.mandate != SUPPRESS:
-        return True
-    if change.value:
-        return not change.shut or change.strategy in shut
-    hold = version.hold
-    if hold is not None and hold.holder == "stage" and not runs.admits(version):
-        return False
-    if change.strategy:
-        return change.strategy not in shut
-    # It lets go of all strategies: only with what shuts again those that stay so.
-    again = {
-        c.strategy for c in version.changes if c.value and c.instrument in ("", change.instrument)
-    }
-    return shut <= again
-
-
-def stricter(mandate: str, one: float | None, other: float | None) -> float | None:
-    """Return that of two values under which less may be traded; None is no limit."""
-    values = [value for value in (one, other) if value is not None]
-    return (max if mandate == CONF_MIN else min)(values, default=None)
-
-
-def time_text(ts: int) -> str:
-    """Return a time as people write it, to the second."""
-    return datetime.fromtimestamp(ts // NS_PER_S, UTC).isoformat().replace("+00:00", "Z")
-
-
-def scope_text(strategy: str, instrument: str) -> str:
-    """Return a scope as `trend/ES`, `trend`, `ES in all strategies`, or `everything`."""
-    if strategy:
-        return f"{strategy}/{instrument}" if instrument else strategy
-    return f"{instrument} in all strategies" if instrument else "everything"
-
-
-def proposed(version: Version) -> Version:
-    """Return a version as a proposal, which changes nothing before somebody approves it."""
-    changes = [msgspec.structs.replace(c, number=0) for c in version.changes]
-    return sealed(msgspec.structs.replace(version, changes=changes, status="proposed"))
-
-
-def sealed(version: Version) -> Version:
-    """Return a version with its hash, over everything in it and the version before."""
-    bare = msgspec.structs.replace(version, hash="")
-    digest = hashlib.blake2b(msgspec.json.encode(bare), digest_size=HASH_BYTES).hexdigest()
-    return msgspec.structs.replace(bare, hash=digest)
+def _check_length(hold: Hold, before: Sequence[Hold]) -> None:
+    """Refuse to shorten a suppression: that is to let go, which not everybody may."""
+    for one in before:
+        ends = one.expires_ts or math.inf
+        if one.action == "suppress" and (hold.expires_ts or math.inf) < ends:
+            until = f"until {time_text(one.expires_ts)}" if one.expires_ts else "without an end"
+            raise ConfigError(
+                f"{scope_text(*one.scope)} is suppressed {until}: release it before you suppress "
+                "it for less long"
+            )
 
 
 def read_parameters(raw: bytes, where: str) -> Parameters:

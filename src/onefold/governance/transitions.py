@@ -18,7 +18,7 @@ from pydantic import Field
 
 from onefold.domain.columns import Floats
 from onefold.domain.rules import Rule
-from onefold.governance.parameters import Stage
+from onefold.governance.versions import Stage
 from onefold.views.activity import Day
 from onefold.views.statistics import level_of, p_value
 

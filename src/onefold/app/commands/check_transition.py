@@ -17,6 +17,7 @@ from onefold.app.output import ConfigFile, Json, emit, note, say, show, table
 from onefold.app.recall import Recalled, recalled
 from onefold.app.transitions import (
     check_parameters,
+    check_rules,
     check_same,
     check_source,
     evidence_of,
@@ -24,11 +25,13 @@ from onefold.app.transitions import (
     journal_of,
     models_of,
     present_hash,
+    proves_from,
 )
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.governance.bundle import SCHEMA, Bundle, Inputs
-from onefold.governance.parameters import STAGES, Hold, Look, Parameters, Stage, Version
+from onefold.governance.parameters import Parameters
 from onefold.governance.transitions import Criterion, Evidence, check_transition
+from onefold.governance.versions import STAGES, Hold, Look, Stage, Version, is_ahead
 
 app = new_app()
 
@@ -67,27 +70,35 @@ def check_transition_command(
     where = governed(config, evidence) if evidence else one
     found = recalled(journal or journal_of(where, stage))
     check_source(where, found)
+    check_rules(one, found)
     names = [strategy] if strategy else list(one.strategies)
-    done = [_checked(one, where, found, name, stage) for name in names]
+    # What one of them lacks is told before a look at another is spent.
+    known = [_known(one, where, found, name) for name in names]
+    done = [_looked(one, where, found, one_known, stage) for one_known in known]
+    _show(done, json_)
     for bundle, _ in done:
         if promote and bundle.passes:
             _promote(one, bundle, reason)
-    _show(done, json_)
     if not all(bundle.passes for bundle, _ in done):
         raise typer.Exit(NOT_READY)
 
 
-def _checked(
-    one: Governed, where: Governed, found: Recalled, strategy: str, stage: Stage
-) -> tuple[Bundle, Path]:
-    """Check one strategy, and keep the bundle and the count of looks."""
+def _known(one: Governed, where: Governed, found: Recalled, strategy: str) -> Evidence:
+    """Return what is known of a strategy. Raises `ConfigError` for what is no evidence of it."""
     if strategy not in found.recipe.settings.strategies:
         raise ConfigError(f"journal {found.folder} has no strategy {strategy!r}")
     own = found.recipe.strategy_hash(strategy)
     check_same(own, present_hash(one, found, strategy), strategy, found.folder)
     check_parameters(one, where, strategy)
-    store = BundleStore(one.loaded, one.name)
-    known = evidence_of(found, strategy, 0, first_day_of(found, where, strategy))
+    first_day = max(first_day_of(found, where, strategy), proves_from(one, found, strategy))
+    return evidence_of(found, strategy, 0, first_day)
+
+
+def _looked(
+    one: Governed, where: Governed, found: Recalled, known: Evidence, stage: Stage
+) -> tuple[Bundle, Path]:
+    """Check one strategy, and keep the bundle and the count of looks."""
+    strategy, store = known.strategy, BundleStore(one.loaded, one.name)
     kept: list[tuple[Bundle, Path]] = []
 
     def looked(parameters: Parameters) -> Version:
@@ -127,6 +138,7 @@ def _bundle(
             config_hash=found.start.config_hash,
             strategy_hash=found.recipe.strategy_hash(known.strategy),
             parameters_head=where.file.read().head,
+            limits=found.recipe.settings.account.limits.model_dump(mode="json"),
             models={name: m.sidecar.sha256 for name, m in models_of(found, known.strategy).items()},
         ),
         evidence=known,
@@ -140,6 +152,10 @@ def _bundle(
 def _promote(one: Governed, bundle: Bundle, reason: str) -> None:
     strategy, stage = bundle.evidence.strategy, bundle.stage
     subject = f"{bundle.inputs.strategy_hash}/{bundle.hash}"
+    last = one.file.read().stages.get(strategy)
+    if last is not None and is_ahead(last, stage, bundle.inputs.strategy_hash):
+        note(f"{strategy}: it is in {last.stage} already")
+        return
     hold = Hold("release", "stage", strategy)
     made = one.extend(lambda p: p.held(hold, entry(reason, subject), stage=stage))
     note(f"{strategy}: promoted to {stage}, version {made.version}; {taken(one, made)}")

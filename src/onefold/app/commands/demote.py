@@ -12,7 +12,7 @@ from onefold.app.governing import Account, Why, entry, governed, taken
 from onefold.app.group import new_app
 from onefold.app.output import ConfigFile, Json, emit, note
 from onefold.domain.errors import ConfigError, did_you_mean
-from onefold.governance.parameters import STAGES, Hold
+from onefold.governance.versions import STAGES, Hold
 
 app = new_app()
 
@@ -26,12 +26,12 @@ def demote(
     reason: Why = "",
     json_: Json = False,
 ) -> None:
-    """Take a strategy back: it enters nothing, and what it holds is left as usual.
+    """Take a strategy back: beyond that stage it enters nothing, and leaves what it holds as usual.
 
-    It trades again when a check of its evidence promotes it.
+    It trades there again when a check of its evidence promotes it.
     """
     one = governed(config, account)
-    one.check_scope(strategy, "")
+    one.check_takeable(strategy, "")
     if stage not in STAGES[:-1]:
         raise ConfigError(f"it cannot be taken back to {stage!r}{did_you_mean(stage, STAGES[:-1])}")
     hold = Hold("suppress", "stage", strategy)

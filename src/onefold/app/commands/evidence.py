@@ -13,7 +13,7 @@ from onefold.app.group import Group, new_app
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
 from onefold.app.summary import facts_table
 from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import time_text
+from onefold.governance.versions import time_text
 from onefold.journal import Head
 from onefold.journal import verify as verify_journal
 

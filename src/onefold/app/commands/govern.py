@@ -14,7 +14,7 @@ from onefold.app.group import new_app
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
 from onefold.app.ruling import Verdict, applied, verdict
 from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import Version, scope_text
+from onefold.governance.versions import Version, scope_text
 
 app = new_app()
 

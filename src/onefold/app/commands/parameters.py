@@ -14,7 +14,7 @@ from onefold.app.group import Group, new_app
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
 from onefold.app.summary import facts_table
 from onefold.domain.errors import ConfigError
-from onefold.governance.parameters import Change, Key, Version, scope_text
+from onefold.governance.versions import Change, Key, Version, scope_text
 
 app = new_app(Group, "Read, set and roll back what governance changes in a running account.")
 

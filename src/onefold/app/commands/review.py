@@ -13,7 +13,7 @@ from onefold.app.group import Group, new_app
 from onefold.app.impact import Impact, impacts
 from onefold.app.output import ConfigFile, Json, emit, note, show, table
 from onefold.app.reviewing import Reviewed, review, reviewed
-from onefold.governance.parameters import scope_text, time_text
+from onefold.governance.versions import scope_text, time_text
 from onefold.views.wording import DASH, money, percent
 
 app = new_app(Group, "Suppress, watch or release a strategy or a symbol, for a reason.")
