@@ -421,6 +421,10 @@ def test_evidence_counts_only_under_the_parameters_that_are_in_force(
     days = [day["day"] for day in loosened["evidence"]["days"]]
     assert days[0] == str(dt.datetime.fromtimestamp(ts / 1e9, dt.UTC).date() + dt.timedelta(1))
     assert 5 <= len(loosened["evidence"]["daily"]) <= 8
+    assert loosened["evidence"]["since"] == days[0]
+    capsys.readouterr()
+    assert run(list(asked)) == 1
+    assert f"it counts from {days[0]} on" in capsys.readouterr().out
     assert loosened["evidence"]["equity"] != 100_000
     assert loosened["evidence"]["trades"] < raised_["evidence"]["trades"]
     strict = {**CONFIG["account"], "limits": {"gross_exposure": 0.5}}

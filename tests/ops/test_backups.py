@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
 import random
@@ -19,7 +20,8 @@ from moto.server import ThreadedMotoServer
 from journal.records import open_journal, write_blocks
 from onefold.app.main import run
 from onefold.domain.errors import BackupError, ConfigError, JournalDamaged
-from onefold.journal import Head, atomic_jsonl_append, head, read, verify
+from onefold.domain.records import SessionStart
+from onefold.journal import Head, Journal, atomic_jsonl_append, head, read, verify
 from onefold.ops.backup_config import BackupSettings
 from onefold.ops.backups import Vault
 
@@ -224,6 +226,41 @@ class Mine(Strategy):
     def predict_signal(self, x):
         return self.signal(side=FLAT)
 """
+
+
+def test_it_is_restored_to_where_the_configuration_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law 5: a live account that was restored elsewhere than it is read would begin anew."""
+    inside, outside = tmp_path / "a", tmp_path / "far"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    paths = {"journal": "jj", "governance": "gg/deep", "models": str(outside)}
+    raw = {**CONFIG, "paths": paths, "backups": {"to": "../copies"}}
+    raw["strategies"] = {"trend": {"kind": "crossover"}}
+    (inside / "onefold.yaml").write_text(yaml.safe_dump(raw))
+    outside.mkdir()
+    (outside / "note.txt").write_text("a model")
+    journal = inside / "jj/main/live-a"
+    with Journal.open(journal, today=lambda: dt.date(2026, 11, 1)) as opened:
+        opened.append(SessionStart(1, "live", "1", "1", "h", {}, data_mode="live"))
+        opened.commit()
+    hold = ["review", "suppress", "--strategy", "trend", "--reason", "odd"]
+    assert run(hold) == 0
+    assert run(["backup", "run"]) == 0
+    assert run(["backup", "verify"]) == 0
+    capsys.readouterr()
+    assert run(["backup", "restore", "../again"]) == 0
+    said = capsys.readouterr().err
+    again = tmp_path / "again"
+    assert "account main is stopped" in said
+    assert (again / "jj/main/control/KILL").exists()
+    assert (again / "jj/main/live-a").is_dir()
+    assert (again / "elsewhere/models/note.txt").read_text() == "a model"
+    assert f"paths.models of {Path('../again/onefold.yaml')} leads to {outside}" in said
+    monkeypatch.chdir(again)
+    assert run(["review", "list"]) == 0
+    assert "odd" in capsys.readouterr().out
 
 
 def test_the_command_copies_a_session_that_runs(

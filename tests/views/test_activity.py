@@ -85,6 +85,12 @@ def test_an_order_is_lost_when_it_was_unknown_and_never_came() -> None:
     assert (day.unknown, day.rejected, day.lost) == (3, 4, 1)
 
 
+def test_a_switch_that_is_a_file_is_a_persons_stop() -> None:
+    """The engine folds it; who put it there is not a failure of anything."""
+    [day] = days(bar(10), command("kill", "file KILL: lunch"), command("kill", "order 3 is lost"))
+    assert (day.stops, day.halts) == (["kill: file KILL: lunch"], ["kill: order 3 is lost"])
+
+
 def test_halts_are_the_engines_and_stops_are_peoples() -> None:
     [day] = days(
         bar(10), command("kill", "feed"), command("flatten", "home", "me"), command("resume")

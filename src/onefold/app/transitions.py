@@ -77,6 +77,7 @@ def evidence_of(found: Recalled, strategy: str, looks: int, first_day: int = 0) 
         else 0.0,
         looks=looks,
         drift=_drift(found, strategy),
+        since=opened.date().isoformat() if first_day else "",
     )
 
 

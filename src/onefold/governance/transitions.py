@@ -71,7 +71,8 @@ class Evidence(msgspec.Struct, frozen=True):
     `daily` is its P&L by day, marked and after costs, one value for every day; `equity` the
     account's at the beginning. `data_mode` is `live` where bars came in time, `age_days` how long
     ago the last one did. `mismatches` is None when nothing was replayed. `looks` counts earlier
-    checks of the same step; `drift` names inputs of its model that have changed.
+    checks of the same step; `drift` names inputs of its model that have changed. `since` is the day
+    from which on it counts, empty where all of it does.
     """
 
     strategy: str
@@ -85,6 +86,7 @@ class Evidence(msgspec.Struct, frozen=True):
     age_days: float = 0.0
     looks: int = 0
     drift: list[str] | None = None
+    since: str = ""
 
 
 class Criterion(msgspec.Struct, frozen=True):

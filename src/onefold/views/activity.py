@@ -31,7 +31,7 @@ from onefold.domain.records import (
 )
 
 NS_PER_S = 1_000_000_000
-ENGINE = "engine"
+ENGINE, SWITCH = "engine", "file "
 """Who orders what the engine itself finds: halts, and whether books and venue agree."""
 ENDS = ("stopping", "starting")
 """Reasons for which an account is not reconciled that are no finding."""
@@ -178,7 +178,9 @@ class Activity:
             self._reconciled = day.reconciled = False
             day.apart += not one.reason.startswith(ENDS)
         elif one.command in ("kill", "reduce_only", "flatten"):
-            told = day.halts if one.operator == ENGINE else day.stops
+            # A switch that is a file is a person's, though the engine is who folds it.
+            is_halt = one.operator == ENGINE and not one.reason.startswith(SWITCH)
+            told = day.halts if is_halt else day.stops
             told.append(f"{one.command}: {one.reason}".rstrip(": "))
             if one.command != "flatten" and not one.strategy and not one.instrument:
                 self._closed = day.closed = told[-1]

@@ -123,10 +123,13 @@ def restore(
     What the venue has done since the backup is in no journal of it: compare with the venue, then
     resume.
     """
-    vault = _vault(load_settings(config))
+    loaded = load_settings(config)
+    vault = _vault(loaded)
     manifest = vault.manifest(name)
     vault.restore(manifest, folder)
-    stopped = list(_stopped(folder / "journal", manifest.name))
+    stopped = list(_stopped(folder, manifest))
+    for warning in _misplaced(folder, loaded):
+        note(f"warning: {warning}")
     if json_:
         emit({**_facts(manifest), "folder": str(folder), "stopped": stopped})
         return
@@ -136,12 +139,30 @@ def restore(
     note("secrets (.env, *.key) are in no backup: put them back by hand")
 
 
-def _stopped(journals: Path, name: str) -> Iterator[str]:
+def _stopped(folder: Path, manifest: Manifest) -> Iterator[str]:
     """Stop each account that has traded with real money; yield its name."""
-    for folder in sorted(p for p in journals.glob("*") if p.is_dir()):
-        if current(folder, "live") is not None:
-            Control(folder).kill(EVERYTHING, f"restored from backup {name}: look at the venue")
-            yield folder.name
+    for account in sorted({(folder / one.path).parent for one in manifest.journals}):
+        if current(account, "live") is not None:
+            why = f"restored from backup {manifest.name}: look at the venue"
+            Control(account).kill(EVERYTHING, why)
+            yield account.name
+
+
+def _misplaced(folder: Path, loaded: Loaded) -> Iterator[str]:
+    """Yield what the restored configuration would not find where it was restored."""
+    config = folder / loaded.path.name
+    try:
+        paths = load_settings(config).settings.paths
+    except OnefoldError as error:
+        yield f"{config} cannot be read yet, so look where its paths lead: {error}"
+        return
+    for name, inside in _folders(loaded).items():
+        restored, wanted = folder / inside, (folder / getattr(paths, name)).resolve()
+        if restored.is_dir() and wanted != restored.resolve():
+            yield (
+                f"paths.{name} of {config} leads to {wanted}, and what was backed up is in "
+                f"{restored}: change it before anything is started there"
+            )
 
 
 def _vault(loaded: Loaded) -> Vault:
@@ -150,16 +171,32 @@ def _vault(loaded: Loaded) -> Vault:
 
 def _sources(loaded: Loaded) -> dict[str, Path]:
     """Return what is backed up, by the path that it has in the backup."""
-    paths, base = loaded.settings.paths, loaded.path.parent.resolve()
-    folders = {
-        name: loaded.resolve(getattr(paths, name)) for name in ("journal", "governance", "models")
-    }
-    found = {loaded.path.name: loaded.path} | {n: p for n, p in folders.items() if p.is_dir()}
+    base = loaded.path.parent.resolve()
+    found = {loaded.path.name: loaded.path}
+    for name, inside in _folders(loaded).items():
+        path = loaded.resolve(getattr(loaded.settings.paths, name))
+        if path.is_dir():
+            found[inside] = path
     for number, file in enumerate(sorted(_files(loaded))):
         inside = file.resolve()
         near = inside.is_relative_to(base)
         where = inside.relative_to(base).as_posix() if near else f"elsewhere/{number}/{file.name}"
         found[where] = file
+    return found
+
+
+def _folders(loaded: Loaded) -> dict[str, str]:
+    """Return where each folder lies in a backup: where the configuration looks for it.
+
+    What lies elsewhere on the machine has a place of its own, and is told of when it is restored.
+    """
+    base = loaded.path.parent.resolve()
+    found = {}
+    for name in ("journal", "governance", "models"):
+        given: Path = getattr(loaded.settings.paths, name)
+        path = loaded.resolve(given).resolve()
+        near = path.is_relative_to(base) and path != base
+        found[name] = path.relative_to(base).as_posix() if near else f"elsewhere/{name}"
     return found
 
 

@@ -173,6 +173,11 @@ def _show(done: list[tuple[Bundle, Path]], json_: bool) -> None:
     for bundle, path in done:
         verdict = "may go on" if bundle.passes else "may not go on"
         say(f"{bundle.evidence.strategy} {verdict} to {bundle.stage}; evidence: {path}")
+        if bundle.evidence.since:
+            say(
+                f"it counts from {bundle.evidence.since} on: the day after its parameters last "
+                "let more be traded, or it was taken back"
+            )
         rows = [_row(c) for c in bundle.criteria]
         show(table(("criterion", "", "found", "wanted", "meaning"), rows, text=2))
 
