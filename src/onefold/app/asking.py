@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from onefold.app.configfile import environment, read_yaml, resolve
 from onefold.app.operator import operator
 from onefold.app.output import emit, note
 from onefold.domain.errors import ConfigError, did_you_mean
-from onefold.engine.control import Control, Request
+from onefold.engine.control import Control, Request, Scope, switches_in
 from onefold.engine.heartbeat import NAME, is_running, read_heartbeat
 
 WAIT_S = 10.0
@@ -59,7 +59,8 @@ def _under(raw: dict[str, Any], section: str) -> dict[str, Any]:
 def heartbeat_of(folder: Path) -> dict[str, Any] | None:
     """Return the heartbeat of a session that runs now, or None."""
     beat = read_heartbeat(folder)
-    if beat is None or beat.get("stopped") or not is_running(int(beat.get("pid", 0))):
+    pid = beat.get("pid") if beat is not None else None
+    if beat is None or beat.get("stopped") or not isinstance(pid, int) or not is_running(pid):
         return None
     return beat
 
@@ -72,7 +73,7 @@ def state_of(folder: Path) -> dict[str, Any]:
     how = "running" if beat is not None else "stopped" if last.get("stopped") else "not running"
     if beat is not None and age_s is not None and age_s > STALE_S:
         how = f"stuck: no heartbeat for {age_s:.0f} s"
-    switches = Control(folder).switches() if folder.is_dir() else {}
+    switches = switches_in(folder)
     return {
         "state": how,
         **last,
@@ -102,26 +103,62 @@ def request(command: str, strategy: str, instrument: str, reason: str, by: str =
 
 
 class Asked(NamedTuple):
-    """What became of requests: in words, and whether they were done, refused, late or wait."""
+    """What became of requests, in words and in one: `failed` is what could not be put."""
 
     said: str
-    outcome: Literal["done", "refused", "late", "waits"]
+    outcome: Literal["done", "refused", "late", "waits", "failed"]
 
 
-def ask_session(folder: Path, requests: Sequence[Request], until: Until) -> Asked:
-    """Put requests where the session of a folder finds them, and wait until it has done them.
+Wanted = Mapping[str, tuple[Path, Sequence[Request]]]
+"""By account, its folder and what is asked of its session."""
 
-    One that does not run finds them when it starts, but for a stop.
+
+def ask_sessions(wanted: Wanted, until: Until) -> dict[str, Asked]:
+    """Put requests where sessions find them, all of them first, then wait for all together.
+
+    So no account that is stuck or broken keeps others from being stopped. A session that does not
+    run finds its requests when it starts, but for a stop.
     """
+    told = {name: _put(folder, requests) for name, (folder, requests) in wanted.items()}
+    deadline = time.monotonic() + WAIT_S
+    while (waiting := [n for n, one in told.items() if one is None]) and (
+        time.monotonic() < deadline
+    ):
+        for name in waiting:
+            told[name] = _answered(*wanted[name], until)
+        if None in told.values():
+            time.sleep(POLL_S)
+    late = Asked(f"asked, but there was no answer within {WAIT_S:.0f} s", "late")
+    return {name: one or late for name, one in told.items()}
+
+
+def _put(folder: Path, requests: Sequence[Request]) -> Asked | None:
+    """Put requests into a folder; return what there is to say at once, None to wait for more."""
     if heartbeat_of(folder) is None and [one.command for one in requests] == ["stop"]:
         return Asked("does not run", "waits")
-    control = Control(folder)
-    for one in requests:
-        control.ask(one)
+    control = Control(folder, make=False)
+    try:
+        for one in requests:
+            control.ask(one)
+    except OSError as error:
+        return Asked(_failed(folder, requests, error), "failed")
     if heartbeat_of(folder) is None:
         return Asked("does not run; it will find this when it starts", "waits")
-    if not _waited(folder, until):
-        return Asked(f"asked, but there was no answer within {WAIT_S:.0f} s", "late")
+    return None
+
+
+def _failed(folder: Path, requests: Iterable[Request], error: OSError) -> str:
+    why = f"its control folder cannot be used: {error.strerror or type(error).__name__}"
+    kills = [Scope(r.strategy, r.instrument) for r in requests if r.command == "kill"]
+    is_on = bool(kills) and kills[0] in switches_in(folder)
+    return f"{why}; the file {kills[0].file_name} is on all the same" if is_on else why
+
+
+def _answered(folder: Path, requests: Sequence[Request], until: Until) -> Asked | None:
+    """Return what a session has made of its requests, None as long as it has not."""
+    control = Control(folder, make=False)
+    if any(map(control.waits, requests)) or not until(heartbeat_of(folder)):
+        return None
     refused = "; ".join(filter(None, map(control.refusal, requests)))
     return Asked(refused, "refused") if refused else Asked("done", "done")
 
@@ -139,31 +176,32 @@ def ask(
 ) -> None:
     """Ask the sessions of some accounts, wait until they have done it, and say so.
 
-    Raises `ConfigError` when one that runs does not answer in time; the request stays.
+    Raises `ConfigError` when one cannot be asked, refuses, or runs and does not answer in time; a
+    request that was put stays, and what the others were asked holds.
     """
-    told: dict[str, Asked] = {}
-    for name, folder in folders(config, account).items():
-        asked = [request(command, strategy, instrument, reason) for command in commands]
-        told[name] = ask_session(folder, asked, until)
+    wanted = {
+        name: (folder, [request(command, strategy, instrument, reason) for command in commands])
+        for name, folder in folders(config, account).items()
+    }
+    told = ask_sessions(wanted, until)
     if json_:
         said = {name: one.said for name, one in told.items()}
         emit({"commands": commands, "accounts": said})
     else:
         for name, one in told.items():
             note(f"account {name}: {', '.join(commands)}: {one.said}")
-    refused = [name for name, one in told.items() if one.outcome == "refused"]
-    late = [name for name, one in told.items() if one.outcome == "late"]
-    if refused:
+    _check(told)
+
+
+def _check(told: Mapping[str, Asked]) -> None:
+    """Raise `ConfigError` for what was not done, the worst first."""
+    by = {
+        outcome: [name for name, one in told.items() if one.outcome == outcome]
+        for outcome in ("failed", "refused", "late")
+    }
+    if failed := by["failed"]:
+        raise ConfigError(f"{', '.join(failed)} could not be asked: {told[failed[0]].said}")
+    if refused := by["refused"]:
         raise ConfigError(f"refused by {', '.join(refused)}: {told[refused[0]].said}")
-    if late:
+    if late := by["late"]:
         raise ConfigError(f"no answer from {', '.join(late)}; see `onefold status`")
-
-
-def _waited(folder: Path, until: Until) -> bool:
-    deadline = time.monotonic() + WAIT_S
-    inbox = folder / "control" / "inbox"
-    while time.monotonic() < deadline:
-        if not list(inbox.glob("*.json")) and until(heartbeat_of(folder)):
-            return True
-        time.sleep(POLL_S)
-    return False

@@ -1,0 +1,92 @@
+"""Stopping reaches every account, whatever one of them does."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from onefold.app import asking
+from onefold.app.asking import ask_sessions, request
+
+from .world import onefold, write_config
+
+Capture = pytest.CaptureFixture[str]
+
+TWO = """
+data:
+  BTCUSD: { synthetic: { seed: 7, bars: 100 } }
+  ES: { synthetic: { seed: 8, bars: 100 } }
+strategies:
+  trend: { kind: crossover, instruments: [BTCUSD] }
+  dips: { kind: mean_reversion }
+accounts:
+  alpha: { strategies: [trend] }
+  beta: { strategies: [dips] }
+"""
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with two accounts; return where theirs are."""
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path, TWO)
+    return tmp_path / "journal"
+
+
+def broken(folder: Path) -> None:
+    """Leave a file where the inbox of an account belongs."""
+    (folder / "control").mkdir(parents=True)
+    (folder / "control" / "inbox").touch()
+
+
+def beats(folder: Path, **facts: object) -> None:
+    """Let a session beat that never answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beat = {"pid": os.getpid(), **facts}
+    (folder / "heartbeat.json").write_bytes(msgspec.json.encode(beat))
+
+
+def test_a_broken_account_keeps_no_other_from_being_stopped(journal: Path, capsys: Capture) -> None:
+    broken(journal / "alpha")
+    said = onefold(capsys, "emergency-stop", "--reason", "fire")
+    assert said.code == 2
+    assert "account alpha: kill: its control folder cannot be used" in said.err
+    assert "KILL is on all the same" in said.err
+    assert "account beta: kill: does not run" in said.err
+    assert "alpha could not be asked" in said.err
+    assert (journal / "alpha" / "control" / "KILL").exists(), "what works of it does its part"
+    assert (journal / "beta" / "control" / "KILL").read_text() == "fire\n"
+    state = onefold(capsys, "status", "--json").json["accounts"]
+    assert [one["kill_switches"] for one in state.values()] == [{"KILL": "fire"}] * 2
+
+
+def test_a_folder_that_is_none_is_told(journal: Path, capsys: Capture) -> None:
+    (journal / "alpha").mkdir(parents=True)
+    (journal / "alpha" / "control").touch()
+    said = onefold(capsys, "emergency-stop")
+    assert said.code == 2
+    assert "account alpha: kill: its control folder cannot be used: File exists" in said.err
+    assert (journal / "beta" / "control" / "KILL").exists()
+
+
+def test_who_looks_makes_no_folders(journal: Path, capsys: Capture) -> None:
+    (journal / "alpha").mkdir(parents=True)
+    assert onefold(capsys, "status").code == 1
+    assert list((journal / "alpha").iterdir()) == []
+
+
+def test_accounts_are_awaited_together(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "WAIT_S", 0.5)
+    names = ("alpha", "beta", "gamma")
+    for name in names:
+        beats(journal / name)
+    wanted = {n: (journal / n, [request("kill", "", "", "x")]) for n in names}
+    begun = time.monotonic()
+    told = ask_sessions(wanted, lambda beat: beat is not None)
+    assert time.monotonic() - begun < 1.0, "one after the other they take three times as long"
+    assert {one.outcome for one in told.values()} == {"late"}
+    assert all((journal / name / "control" / "KILL").exists() for name in names)
