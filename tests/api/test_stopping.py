@@ -50,3 +50,43 @@ def test_odd_heartbeats_hide_no_other_account(served: Served) -> None:
     alpha, beta = found.json()["accounts"]
     assert (alpha["can_enter"], beta["killed"]) == (False, True)
     assert "cannot be read" in alpha["why_not"]
+
+
+def test_accounts_without_a_strategy_are_left_alone(served: Served) -> None:
+    journal = served.folder / "journal"
+    with served.client("operator") as client:
+        alpha, beta = client.post(KILL, json={"strategy": "trend", "reason": "odd"}).json()
+    assert "does not run" in alpha["said"]
+    assert beta == {
+        "account": "beta",
+        "said": "left alone: it has no strategy 'trend'",
+        "done": True,
+    }
+    assert (journal / "alpha" / "control" / "KILL@trend").exists()
+    assert not (journal / "beta").exists()
+    headers = served.sensitive()
+    with served.client("risk") as client:
+        resume = {"strategy": "trend", "reason": "looked"}
+        found = client.post("/api/v1/commands/resume", json=resume, headers=headers).json()
+    assert [one["said"].partition(":")[0] for one in found][1] == "left alone"
+    assert not (journal / "alpha" / "control" / "KILL@trend").exists()
+    assert not (journal / "beta").exists()
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ({"strategy": "tend"}, "no account has strategy 'tend'; did you mean 'trend'?"),
+        ({"symbol": "BTCUSDT"}, "no account has instrument 'BTCUSDT'; did you mean 'BTCUSD'?"),
+        ({"account": "beta", "strategy": "trend"}, "account 'beta' has no strategy 'trend'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["kill", "flatten"])
+def test_names_that_no_account_has_stop_nothing(
+    served: Served, command: str, scope: dict[str, str], said: str
+) -> None:
+    with served.client("operator") as client:
+        found = client.post(f"/api/v1/commands/{command}", json={**scope, "reason": "odd"})
+    assert found.status_code == 422
+    assert said in found.json()["message"]
+    assert not (served.folder / "journal").exists()

@@ -90,3 +90,57 @@ def test_accounts_are_awaited_together(journal: Path, monkeypatch: pytest.Monkey
     assert time.monotonic() - begun < 1.0, "one after the other they take three times as long"
     assert {one.outcome for one in told.values()} == {"late"}
     assert all((journal / name / "control" / "KILL").exists() for name in names)
+
+
+def test_accounts_without_a_strategy_are_left_alone(journal: Path, capsys: Capture) -> None:
+    said = onefold(capsys, "emergency-stop", "--strategy", "trend", "--reason", "odd")
+    assert said.code == 0
+    assert "account beta: kill: left alone: it has no strategy 'trend'" in said.err
+    assert (journal / "alpha" / "control" / "KILL@trend").exists()
+    assert not (journal / "beta").exists()
+    said = onefold(capsys, "resume", "--strategy", "trend", "--reason", "looked")
+    assert said.code == 0
+    assert "account beta: resume: left alone" in said.err
+    assert not (journal / "alpha" / "control" / "KILL@trend").exists()
+    assert not (journal / "beta").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--strategy", "tend"], "no account has strategy 'tend'; did you mean 'trend'?"),
+        (["--instrument", "BTCUSDT"], "did you mean 'BTCUSD'?"),
+        (["--strategy", "trend", "--account", "beta"], "account 'beta' has no strategy 'trend'"),
+        (["--strategy", "trend", "--instrument", "ES"], "both strategy 'trend' and"),
+    ],
+)
+@pytest.mark.parametrize("command", ["emergency-stop", "resume"])
+def test_names_that_no_account_has_stop_nothing(
+    journal: Path, capsys: Capture, command: str, options: list[str], said: str
+) -> None:
+    found = onefold(capsys, command, *options, "--reason", "odd")
+    assert found.code == 2
+    assert said in found.err
+    assert not journal.exists()
+
+
+def test_a_session_that_runs_knows_its_strategies_best(journal: Path, capsys: Capture) -> None:
+    beats(journal / "alpha", strategies={"older": "1"})
+    beats(journal / "beta", strategies={"dips": "2"})
+    said = onefold(capsys, "emergency-stop", "--strategy", "trend")
+    assert said.code == 2
+    assert "no account has strategy 'trend'" in said.err
+    (journal / "alpha" / "control").mkdir()
+    (journal / "alpha" / "control" / "KILL@tend").touch()
+    (journal / "alpha" / "heartbeat.json").unlink()
+    assert onefold(capsys, "resume", "--strategy", "tend", "--reason", "a slip").code == 0
+    assert not (journal / "alpha" / "control" / "KILL@tend").exists(), "what is on can be undone"
+
+
+def test_a_file_that_says_nothing_of_strategies_refuses_no_name(
+    journal: Path, capsys: Capture
+) -> None:
+    write_config(journal.parent, "accounts: { alpha: {}, beta: 3 }\nstrategies: [broken]\n")
+    assert onefold(capsys, "emergency-stop", "--strategy", "trend").code == 0
+    assert (journal / "alpha" / "control" / "KILL@trend").exists()
+    assert (journal / "beta" / "control" / "KILL@trend").exists()

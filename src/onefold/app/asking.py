@@ -13,6 +13,7 @@ import typer
 from onefold.app.configfile import environment, read_yaml, resolve
 from onefold.app.operator import operator
 from onefold.app.output import emit, note
+from onefold.app.scoping import Names, left_alone, names_written
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.engine.control import Control, Request, Scope, switches_in
 from onefold.engine.heartbeat import NAME, is_running, read_heartbeat
@@ -33,8 +34,20 @@ InstrumentName = Annotated[str, typer.Option("--instrument", help="Only this ins
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
 
+class Place(NamedTuple):
+    """An account: its folder, and what it has by the configuration."""
+
+    folder: Path
+    names: Names
+
+
 def folders(config: Path, account: str) -> dict[str, Path]:
-    """Return the folders of the accounts that are meant, by name. Raises `ConfigError`.
+    """Return the folders of the accounts that are meant, by name. Raises `ConfigError`."""
+    return {name: place.folder for name, place in places(config, account).items()}
+
+
+def places(config: Path, account: str) -> dict[str, Place]:
+    """Return the accounts that are meant, by name. Raises `ConfigError`.
 
     They are read from the file itself and not through the settings: stopping must be quick, and
     must work with a configuration that has been broken since or whose secrets are not at hand.
@@ -48,7 +61,10 @@ def folders(config: Path, account: str) -> dict[str, Path]:
     if account and account not in known:
         raise ConfigError(f"there is no account {account!r}{did_you_mean(account, known)}")
     enabled = [name for name in known if _under(accounts, name).get("enabled") is not False]
-    return {name: base / name for name in ([account] if account else enabled)}
+    return {
+        name: Place(base / name, names_written(raw, variables, name))
+        for name in ([account] if account else enabled)
+    }
 
 
 def _under(raw: dict[str, Any], section: str) -> dict[str, Any]:
@@ -103,14 +119,44 @@ def request(command: str, strategy: str, instrument: str, reason: str, by: str =
 
 
 class Asked(NamedTuple):
-    """What became of requests, in words and in one: `failed` is what could not be put."""
+    """What became of requests, in words and in one.
+
+    `failed` is what could not be put, `left` an account that was left alone.
+    """
 
     said: str
-    outcome: Literal["done", "refused", "late", "waits", "failed"]
+    outcome: Literal["done", "refused", "late", "waits", "failed", "left"]
 
 
 Wanted = Mapping[str, tuple[Path, Sequence[Request]]]
 """By account, its folder and what is asked of its session."""
+
+
+def ask_places(
+    known: Mapping[str, Place], make: Callable[[], Sequence[Request]], until: Until
+) -> dict[str, Asked]:
+    """Ask the accounts that have what requests name; the others are left alone.
+
+    Raises `ConfigError` when none of them has it, and then nothing is asked.
+    """
+    wanted = {name: (place.folder, make()) for name, place in known.items()}
+    names = {
+        name: Names()  # what is on can be turned off, whatever its name
+        if _undoes(*wanted[name])
+        else place.names.as_running(heartbeat_of(place.folder))
+        for name, place in known.items()
+    }
+    scope = {(one.strategy, one.instrument) for _, requests in wanted.values() for one in requests}
+    lacking = {n: what for one in scope for n, what in left_alone(names, *one).items()}
+    told = ask_sessions({n: one for n, one in wanted.items() if n not in lacking}, until)
+    alone = {n: Asked(f"left alone: it has {what}", "left") for n, what in lacking.items()}
+    return {name: (told | alone)[name] for name in known}
+
+
+def _undoes(folder: Path, requests: Sequence[Request]) -> bool:
+    """Return whether a kill switch is on that requests turn off."""
+    on = switches_in(folder)
+    return any(r.command == "resume" and Scope(r.strategy, r.instrument) in on for r in requests)
 
 
 def ask_sessions(wanted: Wanted, until: Until) -> dict[str, Asked]:
@@ -177,13 +223,14 @@ def ask(
     """Ask the sessions of some accounts, wait until they have done it, and say so.
 
     Raises `ConfigError` when one cannot be asked, refuses, or runs and does not answer in time; a
-    request that was put stays, and what the others were asked holds.
+    request that was put stays, and what the others were asked holds. Raises it before anything is
+    asked for a strategy or an instrument that none of them has.
     """
-    wanted = {
-        name: (folder, [request(command, strategy, instrument, reason) for command in commands])
-        for name, folder in folders(config, account).items()
-    }
-    told = ask_sessions(wanted, until)
+
+    def make() -> list[Request]:
+        return [request(command, strategy, instrument, reason) for command in commands]
+
+    told = ask_places(places(config, account), make, until)
     if json_:
         said = {name: one.said for name, one in told.items()}
         emit({"commands": commands, "accounts": said})

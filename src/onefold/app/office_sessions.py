@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from onefold.api.office import NotFoundError
 from onefold.api.schemas import AccountStatus, Answer, CommandBody
-from onefold.app.asking import Until, ask_sessions, request, state_of
+from onefold.app.asking import Place, Until, ask_places, request, state_of
 from onefold.app.output import one_line
+from onefold.app.scoping import Names, names_of
 from onefold.app.settings import Loaded, accounts_of
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.engine.control import switches_in
@@ -158,24 +159,30 @@ def ask_accounts(loaded: Loaded, body: CommandBody, operator: str) -> list[Answe
 
     An account whose folder cannot be used says so in its answer, and the others are asked. Raises
     `NotFoundError` for an account that is not there, `ConfigError` for a scope that a command does
-    not take.
+    not take, and for a strategy or symbol that none of the accounts has.
     """
     if body.command == "adopt" and not body.strategy:
         raise ConfigError("adopt: say which strategy gets the position")
     if body.command in ("reduce_only", "stop") and (body.strategy or body.symbol):
         raise ConfigError(f"{body.command} is for whole accounts; kill takes a strategy or symbol")
-    wanted = {
-        name: (
-            folder,
-            [request(body.command, body.strategy, body.symbol, one_line(body.reason), operator)],
-        )
-        for name, folder in account_folders(loaded, body.account).items()
-    }
-    told = ask_sessions(wanted, UNTIL.get(body.command, lambda beat: beat is not None))
+    reason, until = one_line(body.reason), UNTIL.get(body.command, lambda beat: beat is not None)
+    found = account_folders(loaded, body.account)
+    told = ask_places(
+        {name: Place(folder, _names(loaded, name)) for name, folder in found.items()},
+        lambda: [request(body.command, body.strategy, body.symbol, reason, operator)],
+        until,
+    )
     return [
-        Answer(account=name, said=one.said, done=one.outcome == "done")
+        Answer(account=name, said=one.said, done=one.outcome in ("done", "left"))
         for name, one in told.items()
     ]
+
+
+def _names(loaded: Loaded, account: str) -> Names:
+    settings = loaded.settings
+    wanted = accounts_of(settings)[account].strategies or settings.strategies
+    everything = (*settings.data, *settings.feeds)
+    return names_of(wanted, everything, lambda name: settings.strategies[name].instruments)
 
 
 def last_beat(folder: Path) -> dict[str, Any]:
