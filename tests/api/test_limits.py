@@ -268,6 +268,21 @@ def test_wrong_keys_wait_and_keep_nobody_from_stopping(tmp_path: Path) -> None:
         served.close()
 
 
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer onefold_0123456789_x"}])
+def test_who_has_no_key_uses_up_nobodys_stop(tmp_path: Path, headers: dict[str, str]) -> None:
+    served = Served(tmp_path, requests_per_s=0.1, burst=3)
+    try:
+        with served.client(**headers) as client:
+            found = [client.post(KILL, json={"reason": "x"}).status_code for _ in range(12)]
+        assert found[:3] == [401] * 3
+        assert set(found[3:]) == {429}
+        with served.client("operator") as client:
+            found = [client.post(KILL, json={"reason": "stop"}).status_code for _ in range(4)]
+        assert found == [200] * 3 + [429], "a key has its own allowance, and no more than that"
+    finally:
+        served.close()
+
+
 # --- what leaks ----------------------------------------------------------------------------------
 
 XSS = (
