@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import msgspec
 import pytest
 
 from onefold.app import asking
-from onefold.app.asking import ask_sessions, request
+from onefold.app.asking import ask_sessions, heartbeat_of, request
+from onefold.engine.instance import Instance
 
 from .world import onefold, write_config
 
@@ -27,6 +30,8 @@ accounts:
   alpha: { strategies: [trend] }
   beta: { strategies: [dips] }
 """
+NOBODY = 2**22 + 1
+"""No process has this number: above what Linux gives."""
 
 
 @pytest.fixture
@@ -144,3 +149,45 @@ def test_a_file_that_says_nothing_of_strategies_refuses_no_name(
     assert onefold(capsys, "emergency-stop", "--strategy", "trend").code == 0
     assert (journal / "alpha" / "control" / "KILL@trend").exists()
     assert (journal / "beta" / "control" / "KILL@trend").exists()
+
+
+def test_a_session_of_another_container_runs_and_is_asked(
+    journal: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "WAIT_S", 0.2)
+    alpha = journal / "alpha"
+    beats(alpha, pid=NOBODY)
+    with Instance(alpha, "alpha"):
+        state = onefold(capsys, "status", "--json").json["accounts"]["alpha"]
+        assert state["state"] == "running"
+        said = onefold(capsys, "stop", "--account", "alpha")
+        assert said.code == 2
+        assert "there was no answer within" in said.err
+        assert len(list((alpha / "control" / "inbox").glob("*.json"))) == 1
+        os.utime(alpha / "heartbeat.json", (0, 0))
+        state = onefold(capsys, "status", "--json").json["accounts"]["alpha"]
+        assert state["state"].startswith("stuck")
+    beats(alpha, pid=os.getpid())
+    assert heartbeat_of(alpha) is None, "its lock is free, whoever has its number"
+
+
+@pytest.mark.parametrize(("age_s", "runs"), [(0, True), (1_000, False)])
+def test_without_a_lock_a_new_heartbeat_counts(journal: Path, age_s: int, runs: bool) -> None:
+    beats(journal / "alpha", pid=NOBODY)
+    then = time.time() - age_s
+    os.utime(journal / "alpha" / "heartbeat.json", (then, then))
+    assert (heartbeat_of(journal / "alpha") is not None) == runs
+
+
+def test_a_stop_is_for_the_session_that_has_the_account(journal: Path) -> None:
+    alpha = journal / "alpha"
+    beats(alpha, stopped=True)
+    wanted = {"alpha": (alpha, [request("stop", "", "", "x")])}
+    with (alpha / "alpha.instance").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ending = threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN))
+        ending.start()
+        [said] = ask_sessions(wanted, lambda beat: beat is None).values()
+        ending.join()
+    assert (said.said, said.outcome) == ("does not run", "waits")
+    assert list((alpha / "control" / "inbox").glob("*.json")) == [], "the next one may go on"

@@ -17,6 +17,7 @@ from onefold.app.scoping import Names, left_alone, names_written
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.engine.control import Control, Request, Scope, switches_in
 from onefold.engine.heartbeat import NAME, is_running, read_heartbeat
+from onefold.engine.instance import is_held
 
 WAIT_S = 10.0
 POLL_S = 0.02
@@ -75,10 +76,25 @@ def _under(raw: dict[str, Any], section: str) -> dict[str, Any]:
 def heartbeat_of(folder: Path) -> dict[str, Any] | None:
     """Return the heartbeat of a session that runs now, or None."""
     beat = read_heartbeat(folder)
-    pid = beat.get("pid") if beat is not None else None
-    if beat is None or beat.get("stopped") or not isinstance(pid, int) or not is_running(pid):
+    if beat is None or beat.get("stopped"):
         return None
-    return beat
+    held = is_held(folder, folder.name)
+    return beat if (_seems_to_run(folder, beat) if held is None else held) else None
+
+
+def _seems_to_run(folder: Path, beat: Mapping[str, Any]) -> bool:
+    """Return what there is to go by without a lock: a new heartbeat, or a process of its number.
+
+    The number alone says nothing where session and asker are in containers of their own.
+    """
+    age_s, pid = _age_s(folder), beat.get("pid")
+    is_new = age_s is not None and age_s <= STALE_S
+    return is_new or (isinstance(pid, int) and is_running(pid))
+
+
+def may_run(folder: Path) -> bool:
+    """Return whether a session runs, or has the account while it starts or ends."""
+    return heartbeat_of(folder) is not None or is_held(folder, folder.name) is True
 
 
 def state_of(folder: Path) -> dict[str, Any]:
@@ -89,6 +105,8 @@ def state_of(folder: Path) -> dict[str, Any]:
     how = "running" if beat is not None else "stopped" if last.get("stopped") else "not running"
     if beat is not None and age_s is not None and age_s > STALE_S:
         how = f"stuck: no heartbeat for {age_s:.0f} s"
+    if beat is None and may_run(folder):
+        how = "not running: it starts or ends"
     switches = switches_in(folder)
     return {
         "state": how,
@@ -127,6 +145,8 @@ class Asked(NamedTuple):
     said: str
     outcome: Literal["done", "refused", "late", "waits", "failed", "left"]
 
+
+FOUND_LATER = "does not run; it will find this when it starts"
 
 Wanted = Mapping[str, tuple[Path, Sequence[Request]]]
 """By account, its folder and what is asked of its session."""
@@ -180,7 +200,7 @@ def ask_sessions(wanted: Wanted, until: Until) -> dict[str, Asked]:
 
 def _put(folder: Path, requests: Sequence[Request]) -> Asked | None:
     """Put requests into a folder; return what there is to say at once, None to wait for more."""
-    if heartbeat_of(folder) is None and [one.command for one in requests] == ["stop"]:
+    if _is_stop(requests) and not may_run(folder):
         return Asked("does not run", "waits")
     control = Control(folder, make=False)
     try:
@@ -188,9 +208,11 @@ def _put(folder: Path, requests: Sequence[Request]) -> Asked | None:
             control.ask(one)
     except OSError as error:
         return Asked(_failed(folder, requests, error), "failed")
-    if heartbeat_of(folder) is None:
-        return Asked("does not run; it will find this when it starts", "waits")
-    return None
+    return None if may_run(folder) else Asked(FOUND_LATER, "waits")
+
+
+def _is_stop(requests: Sequence[Request]) -> bool:
+    return [one.command for one in requests] == ["stop"]
 
 
 def _failed(folder: Path, requests: Iterable[Request], error: OSError) -> str:
@@ -203,10 +225,21 @@ def _failed(folder: Path, requests: Iterable[Request], error: OSError) -> str:
 def _answered(folder: Path, requests: Sequence[Request], until: Until) -> Asked | None:
     """Return what a session has made of its requests, None as long as it has not."""
     control = Control(folder, make=False)
-    if any(map(control.waits, requests)) or not until(heartbeat_of(folder)):
+    is_open = any(map(control.waits, requests))
+    if is_open and not may_run(folder):  # it ended before it took them
+        return _kept(control, requests)
+    if is_open or not until(heartbeat_of(folder)):
         return None
     refused = "; ".join(filter(None, map(control.refusal, requests)))
     return Asked(refused, "refused") if refused else Asked("done", "done")
+
+
+def _kept(control: Control, requests: Sequence[Request]) -> Asked:
+    """Leave requests for the next session; a stop was for the one that has ended."""
+    if not _is_stop(requests):
+        return Asked(FOUND_LATER, "waits")
+    control.withdraw(requests[0])
+    return Asked("does not run", "waits")
 
 
 def ask(

@@ -137,6 +137,10 @@ class Control:
         """Return whether a request still lies where it was put."""
         return (self._inbox / _name(request)).exists()
 
+    def withdraw(self, request: Request) -> None:
+        """Take a request back that no session has taken."""
+        (self._inbox / _name(request)).unlink(missing_ok=True)
+
     # -- for the session --------------------------------------------------------------------------
 
     def switches(self) -> dict[Scope, str]:
