@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.test_asking import TWO, broken
+from onefold.api.schemas import Position
+from onefold.app import office
 
 from .served import Served
 
@@ -90,3 +93,36 @@ def test_names_that_no_account_has_stop_nothing(
     assert found.status_code == 422
     assert said in found.json()["message"]
     assert not (served.folder / "journal").exists()
+
+
+def test_a_broken_database_hides_no_stop(served: Served) -> None:
+    database = served.office._loaded.resolve(served.office._loaded.settings.paths.database)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    database.write_bytes(b"this is no database, " * 1_000)
+    with served.client("operator") as client:
+        assert client.get("/api/v1/positions").status_code == 503
+        client.post(KILL, json={"account": "beta", "reason": "fire"})
+        found = client.get("/api/v1/status")
+    assert found.status_code == 200, found.text
+    alpha, beta = found.json()["accounts"]
+    assert (alpha["killed"], beta["killed"]) == (False, True)
+    assert beta["kill_switches"] == {"KILL": "fire"}
+    assert beta["exposure"] is None
+    assert beta["missing"].startswith("positions: ")
+    assert str(served.folder) not in found.text
+
+
+def test_a_database_that_does_not_answer_is_not_awaited(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(account: str = "") -> list[Position]:
+        await asyncio.sleep(60)
+        return []
+
+    monkeypatch.setattr(office, "POSITIONS_S", 0.1)
+    monkeypatch.setattr(served.office, "positions", hangs)
+    with served.client("viewer") as client:
+        found = client.get("/api/v1/status").json()["accounts"]
+    assert {one["missing"] for one in found} == {
+        "positions: the database does not answer within 0.1 s"
+    }
