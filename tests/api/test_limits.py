@@ -303,11 +303,13 @@ def test_texts_come_back_as_texts(served: Served) -> None:
             assert made.json()["cause"].startswith(text)
             listed = client.get("/api/v1/reviews?account=paper")
             assert listed.json()[0]["reason"] == text
-            killed = client.post(KILL, json={"reason": text, "symbol": text[:40]})
+            killed = client.post(KILL, json={"reason": text, "strategy": "trend"})
+            refused = client.post(KILL, json={"reason": text, "symbol": text[:40]})
+            assert (killed.status_code, refused.status_code) == (200, 422)
             shown = client.get("/api/v1/status")
             unknown = client.get("/api/v1/bars", params={"symbol": text, "account": text})
             nowhere = client.get(f"/api/v1/accounts/{text.replace('/', '')}")
-            for one in (made, listed, killed, shown, unknown, nowhere):
+            for one in (made, listed, killed, refused, shown, unknown, nowhere):
                 assert one.headers["content-type"].startswith("application/json"), one.text
                 assert not set("<>&") & set(one.text), one.text
             switches = shown.json()["accounts"][0]["kill_switches"]
