@@ -425,6 +425,9 @@ def test_an_office_that_fails_is_told_in_place(browser: Browser, served: Any) ->
         assert "the file of accounts is damaged" in told
         assert "the log of the server says why" in told
         expect(page.locator(".top .state")).to_have_text("state unknown")
+        page = look.go("?account=paper", "#content")
+        page.get_by_role("button", name="Stop trading").first.click()
+        expect(page.locator("dialog[open] select")).to_have_value("paper")
     assert "secret detail of a bug" in (dashboard.folder / "dashboard.err").read_text()
 
 

@@ -268,6 +268,21 @@ def test_wrong_keys_wait_and_keep_nobody_from_stopping(tmp_path: Path) -> None:
         served.close()
 
 
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer onefold_0123456789_x"}])
+def test_who_has_no_key_uses_up_nobodys_stop(tmp_path: Path, headers: dict[str, str]) -> None:
+    served = Served(tmp_path, requests_per_s=0.1, burst=3)
+    try:
+        with served.client(**headers) as client:
+            found = [client.post(KILL, json={"reason": "x"}).status_code for _ in range(12)]
+        assert found[:3] == [401] * 3
+        assert set(found[3:]) == {429}
+        with served.client("operator") as client:
+            found = [client.post(KILL, json={"reason": "stop"}).status_code for _ in range(4)]
+        assert found == [200] * 3 + [429], "a key has its own allowance, and no more than that"
+    finally:
+        served.close()
+
+
 # --- what leaks ----------------------------------------------------------------------------------
 
 XSS = (
@@ -288,11 +303,13 @@ def test_texts_come_back_as_texts(served: Served) -> None:
             assert made.json()["cause"].startswith(text)
             listed = client.get("/api/v1/reviews?account=paper")
             assert listed.json()[0]["reason"] == text
-            killed = client.post(KILL, json={"reason": text, "symbol": text[:40]})
+            killed = client.post(KILL, json={"reason": text, "strategy": "trend"})
+            refused = client.post(KILL, json={"reason": text, "symbol": text[:40]})
+            assert (killed.status_code, refused.status_code) == (200, 422)
             shown = client.get("/api/v1/status")
             unknown = client.get("/api/v1/bars", params={"symbol": text, "account": text})
             nowhere = client.get(f"/api/v1/accounts/{text.replace('/', '')}")
-            for one in (made, listed, killed, shown, unknown, nowhere):
+            for one in (made, listed, killed, refused, shown, unknown, nowhere):
                 assert one.headers["content-type"].startswith("application/json"), one.text
                 assert not set("<>&") & set(one.text), one.text
             switches = shown.json()["accounts"][0]["kill_switches"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from onefold.domain.errors import ConfigError, InstanceRunning, VenueRefused
-from onefold.engine.instance import Instance
+from onefold.engine.instance import Instance, is_held
 
 PAIRS = int(os.environ.get("ONEFOLD_TEST_INSTANCES", "3"))
 
@@ -127,6 +128,29 @@ def test_an_epoch_that_cannot_be_read_trades_nothing(tmp_path: Path) -> None:
     (tmp_path / "main.epoch").write_text("7")
     with Instance(tmp_path, "main") as mine:
         assert mine.epoch == 8
+
+
+def test_whoever_looks_sees_the_lock_and_keeps_nobody_out(tmp_path: Path) -> None:
+    assert is_held(tmp_path, "main") is None, "nobody has ever traded it"
+    with Instance(tmp_path, "main"):
+        assert is_held(tmp_path, "main")
+        assert is_held(tmp_path, "main"), "and it is held still"
+    assert is_held(tmp_path, "main") is False
+    looking = threading.Event()
+
+    def look() -> None:
+        while not looking.is_set():
+            is_held(tmp_path, "main")
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        for _ in range(50):
+            with Instance(tmp_path, "main"):
+                pass
+    finally:
+        looking.set()
+        looker.join()
 
 
 def test_the_pid_file_names_the_owner(tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ class AccountStatus(Wire):
     """How an account stands.
 
     `state` is running, stuck, stopped or not running; `age_s` how old its heartbeat is. `can_enter`
-    says whether it may take new risk, `why_not` why it may not.
+    says whether it may take new risk, `why_not` why it may not; `missing` why `exposure` is not
+    known, where the database cannot be read.
     """
 
     account: str
@@ -55,6 +56,7 @@ class AccountStatus(Wire):
     pnl: float | None
     pnl_today: float | None
     exposure: float | None
+    missing: str = ""
     open_orders: int
     positions: dict[str, int]
     counts: dict[str, int]

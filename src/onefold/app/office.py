@@ -7,6 +7,7 @@ means to stop what runs. Whatever reads the disk does so in a thread.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -64,6 +65,17 @@ LAST_SIGNALS = 200
 TRADES_MAX = 10_000
 """Closed trades of an account that its strategies' numbers are of."""
 
+POSITIONS_S = 2.0
+"""How long the state of accounts waits for a database that does not answer."""
+
+log = logging.getLogger("onefold.api")
+
+
+def _exposure(held: Sequence[Position] | None, account: str) -> float | None:
+    if held is None:
+        return None
+    return records.exposure(one for one in held if one.account == account)
+
 
 async def _threaded(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return await asyncio.to_thread(function, *args, **kwargs)
@@ -95,15 +107,26 @@ class LocalOffice:
     # -- what runs --------------------------------------------------------------------------------
 
     async def accounts(self) -> list[AccountStatus]:
-        """Return how every account stands."""
+        """Return how every account stands: what only the database knows may be missing."""
         found = await _threaded(sessions.statuses, self._loaded)
-        held = await self.positions()
+        held, missing = await self._held()
         return [
-            one.model_copy(
-                update={"exposure": records.exposure(p for p in held if p.account == one.account)}
-            )
+            one.model_copy(update={"exposure": _exposure(held, one.account), "missing": missing})
             for one in found
         ]
+
+    async def _held(self) -> tuple[list[Position] | None, str]:
+        """Return what is held, or why nobody can tell: heartbeats and switches are to be seen."""
+        try:
+            async with asyncio.timeout(POSITIONS_S):
+                return await self.positions(), ""
+        except TimeoutError:
+            return None, f"positions: the database does not answer within {POSITIONS_S:g} s"
+        except OnefoldError as error:
+            return None, f"positions: {error}"
+        except Exception as error:  # noqa: BLE001 - a bug of what is read must not hide a stop
+            log.warning("positions cannot be read: %s", type(error).__name__)
+            return None, "positions: they cannot be read; the log of the server says why"
 
     async def positions(self, account: str = "") -> list[Position]:
         """Return what is held: by strategy as far as the database has come, else by symbol."""

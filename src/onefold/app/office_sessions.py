@@ -12,10 +12,12 @@ from typing import Any, Literal
 
 from onefold.api.office import NotFoundError
 from onefold.api.schemas import AccountStatus, Answer, CommandBody
-from onefold.app.asking import Asked, Until, ask_session, request, state_of
+from onefold.app.asking import Place, Until, ask_places, request, state_of
 from onefold.app.output import one_line
+from onefold.app.scoping import Names, names_of
 from onefold.app.settings import Loaded, accounts_of
 from onefold.domain.errors import ConfigError, did_you_mean
+from onefold.engine.control import switches_in
 from onefold.engine.heartbeat import read_heartbeat
 
 UNTIL: dict[str, Until] = {
@@ -50,9 +52,20 @@ def statuses(loaded: Loaded) -> list[AccountStatus]:
     """Return how every account stands; its exposure is for who knows prices."""
     accounts = accounts_of(loaded.settings)
     return [
-        _status(name, accounts[name].currency, folder)
+        _any_status(name, accounts[name].currency, folder)
         for name, folder in account_folders(loaded).items()
     ]
+
+
+def _any_status(name: str, currency: str, folder: Path) -> AccountStatus:
+    """Return how an account stands, whatever lies in its folder: others are to be seen with it."""
+    try:
+        return _status(name, currency, folder)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "its heartbeat has odd values"
+        why = f"not running: what its session left cannot be read: {said}"
+        switches = {scope.file_name: text for scope, text in switches_in(folder).items()}
+        return _unknown(name, currency, why, switches)
 
 
 def _status(name: str, currency: str, folder: Path) -> AccountStatus:
@@ -90,6 +103,34 @@ def _status(name: str, currency: str, folder: Path) -> AccountStatus:
     )
 
 
+def _unknown(name: str, currency: str, why: str, switches: dict[str, str]) -> AccountStatus:
+    return AccountStatus(
+        account=name,
+        mode="",
+        state="not running",
+        age_s=None,
+        can_enter=False,
+        why_not=why,
+        killed="KILL" in switches,
+        kill_switches=switches,
+        reduce_only=False,
+        reconciled=None,
+        currency=currency,
+        equity=None,
+        pnl=None,
+        pnl_today=None,
+        exposure=None,
+        open_orders=0,
+        positions={},
+        counts={},
+        feeds={},
+        trouble=why,
+        mandate=0,
+        journal="",
+        heartbeat={},
+    )
+
+
 def _state(text: str) -> State:
     known: dict[str, State] = {"running": "running", "stuck": "stuck", "stopped": "stopped"}
     return known.get(text, "not running")
@@ -114,22 +155,34 @@ def _why_not(state: str, detail: str, beat: Mapping[str, Any], switches: Mapping
 
 
 def ask_accounts(loaded: Loaded, body: CommandBody, operator: str) -> list[Answer]:
-    """Put a command where the sessions that are meant find it, and wait a moment for them.
+    """Put a command where all sessions that are meant find it, then wait a moment for them.
 
-    Raises `NotFoundError` for an account that is not there, `ConfigError` for a scope that a
-    command does not take.
+    An account whose folder cannot be used says so in its answer, and the others are asked. Raises
+    `NotFoundError` for an account that is not there, `ConfigError` for a scope that a command does
+    not take, and for a strategy or symbol that none of the accounts has.
     """
     if body.command == "adopt" and not body.strategy:
         raise ConfigError("adopt: say which strategy gets the position")
     if body.command in ("reduce_only", "stop") and (body.strategy or body.symbol):
         raise ConfigError(f"{body.command} is for whole accounts; kill takes a strategy or symbol")
-    answers = []
-    for name, folder in account_folders(loaded, body.account).items():
-        one = request(body.command, body.strategy, body.symbol, one_line(body.reason), operator)
-        until = UNTIL.get(body.command, lambda beat: beat is not None)
-        found: Asked = ask_session(folder, [one], until)
-        answers.append(Answer(account=name, said=found.said, done=found.outcome == "done"))
-    return answers
+    reason, until = one_line(body.reason), UNTIL.get(body.command, lambda beat: beat is not None)
+    found = account_folders(loaded, body.account)
+    told = ask_places(
+        {name: Place(folder, _names(loaded, name)) for name, folder in found.items()},
+        lambda: [request(body.command, body.strategy, body.symbol, reason, operator)],
+        until,
+    )
+    return [
+        Answer(account=name, said=one.said, done=one.outcome in ("done", "left"))
+        for name, one in told.items()
+    ]
+
+
+def _names(loaded: Loaded, account: str) -> Names:
+    settings = loaded.settings
+    wanted = accounts_of(settings)[account].strategies or settings.strategies
+    everything = (*settings.data, *settings.feeds)
+    return names_of(wanted, everything, lambda name: settings.strategies[name].instruments)
 
 
 def last_beat(folder: Path) -> dict[str, Any]:

@@ -96,33 +96,50 @@ def scope_of(file_name: str) -> Scope | None:
 
 
 class Control:
-    """The control folder of one session, from both sides."""
+    """The control folder of one session, from both sides.
 
-    def __init__(self, folder: Path) -> None:
+    Without `make` nothing is made before something is asked, for a folder that may be broken.
+    """
+
+    def __init__(self, folder: Path, *, make: bool = True) -> None:
         self._folder = os.fspath(folder / FOLDER)
         self._inbox = folder / FOLDER / "inbox"
-        self._inbox.mkdir(parents=True, exist_ok=True)
+        if make:
+            self._inbox.mkdir(parents=True, exist_ok=True)
 
     # -- for those who command --------------------------------------------------------------------
 
     def ask(self, request: Request) -> None:
-        """Put a request where the session finds it, durably. Raises `ConfigError`, `OSError`."""
+        """Put a request where the session finds it, durably. Raises `ConfigError`, `OSError`.
+
+        A kill switch is on before anything else is tried, also where the inbox cannot be used.
+        """
         if request.command not in (*COMMANDS, STOP, ADOPT):
             hint = did_you_mean(request.command, COMMANDS)
             raise ConfigError(f"there is no command {request.command!r}{hint}")
         if request.command == "kill":
             self.kill(Scope(request.strategy, request.instrument), request.reason)
+        self._inbox.mkdir(parents=True, exist_ok=True)
         if request.command == "resume":
             self.release(Scope(request.strategy, request.instrument))
         write_atomic(self._inbox / _name(request), msgspec.json.encode(request))
 
     def kill(self, scope: Scope, reason: str) -> None:
-        """Turn a kill switch on, durably."""
+        """Turn a kill switch on, durably. Raises `OSError`."""
+        Path(self._folder).mkdir(parents=True, exist_ok=True)
         write_atomic(Path(self._folder) / scope.file_name, reason.encode() + b"\n")
 
     def release(self, scope: Scope) -> None:
         """Turn a kill switch off; the session itself goes on only after a `resume`."""
         (Path(self._folder) / scope.file_name).unlink(missing_ok=True)
+
+    def waits(self, request: Request) -> bool:
+        """Return whether a request still lies where it was put."""
+        return (self._inbox / _name(request)).exists()
+
+    def withdraw(self, request: Request) -> None:
+        """Take a request back that no session has taken."""
+        (self._inbox / _name(request)).unlink(missing_ok=True)
 
     # -- for the session --------------------------------------------------------------------------
 
@@ -185,6 +202,20 @@ class Control:
         rejected.mkdir(exist_ok=True)
         write_atomic(rejected / f"{path.name}.reason", reason.encode() + b"\n")
         path.replace(rejected / path.name)
+
+
+def switches_in(folder: Path) -> dict[Scope, str]:
+    """Return the kill switches of an account's folder, and make nothing; none before it is there.
+
+    A folder that cannot be read is a switch that is on, as for the session.
+    """
+    try:
+        (folder / FOLDER).lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError:  # `switches` says why
+        pass
+    return Control(folder, make=False).switches()
 
 
 def killed_by(environment: Mapping[str, str]) -> str:

@@ -9,7 +9,9 @@ send looks first whether the epoch is still its own.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +21,39 @@ import filelock
 from onefold.domain.errors import ConfigError, InstanceRunning, VenueRefused
 from onefold.journal.files import write_atomic
 
+if sys.platform != "win32":
+    import fcntl
+
+PATIENCE_S = 0.5
+"""How long the lock is tried for: whoever looks whether it is held has it for a moment."""
+_HELD = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK}
+
+
+def is_held(folder: Path, account: str) -> bool | None:
+    """Return whether a process holds the right to trade an account, None where nobody can tell.
+
+    A lock of the file system is seen from other containers too, where the numbers of processes are
+    others. It is free at once when its process is gone.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        file = os.open(_lock_file(folder, account), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in _HELD else None
+    else:
+        return False
+    finally:
+        os.close(file)
+
+
+def _lock_file(folder: Path, account: str) -> Path:
+    return folder / f"{account}.instance"
+
 
 class Instance:
     """The right to trade an account, held by one process; use it as a context manager."""
@@ -26,7 +61,7 @@ class Instance:
     def __init__(self, folder: Path, account: str) -> None:
         self._folder = folder
         self._account = account
-        self._lock = filelock.FileLock(folder / f"{account}.instance", timeout=0)
+        self._lock = filelock.FileLock(_lock_file(folder, account), timeout=PATIENCE_S)
         self._epoch_file = os.fspath(folder / f"{account}.epoch")
         self._pid_file = folder / f"{account}.pid"
         self.epoch = 0

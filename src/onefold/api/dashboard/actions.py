@@ -134,6 +134,16 @@ def _wrong(error: ValidationError) -> str:
 # --- commands to sessions ------------------------------------------------------------------------
 
 
+def account_options(desk: Desk) -> tuple[tuple[str, str], ...]:
+    """Return the accounts to choose from: what is chosen is among them, known or not.
+
+    The browser shows the first choice where none is chosen, and what it shows is what is stopped.
+    """
+    chosen = [desk.account] if desk.account else []
+    names = dict.fromkeys((*desk.names, *chosen))
+    return (("", EVERYTHING.capitalize()), *((name, name) for name in names))
+
+
 def open_kill(desk: Desk, modal: Modal) -> None:
     """Ask whether trading is to stop: by holding a button, or by typing a word."""
     values = {"account": desk.account, "reason": "", "typed": ""}
@@ -145,8 +155,7 @@ def open_kill(desk: Desk, modal: Modal) -> None:
             "Working entries are cancelled at once. No new order goes out, entry or exit, until "
             "somebody resumes. Positions stay, and so do the stops and targets that rest.",
         )
-        every = (("", EVERYTHING.capitalize()), *((name, name) for name in desk.names))
-        _field(Field("account", "What stops", desk.account, every), values)
+        _field(Field("account", "What stops", values["account"], account_options(desk)), values)
         _field(Field("reason", "Reason (may be left out)", more={"maxlength": "500"}), values)
         said = Part("p", "", "gone", role="alert")
 
@@ -213,7 +222,6 @@ TEXTS: dict[str, str] = {
 
 def command_form(desk: Desk, name: Command) -> Form:
     """Return the form for a command other than the kill switch."""
-    every = (("", EVERYTHING.capitalize()), *((one, one) for one in desk.names))
 
     async def do(who: str, given: Mapping[str, str]) -> str:
         return await command(desk, name, given, who)
@@ -225,7 +233,7 @@ def command_form(desk: Desk, name: Command) -> Form:
         action=WORDS[name],
         role=Role.RISK if is_more else Role.OPERATOR,
         do=do,
-        fields=(Field("account", "Account", desk.account, every), REASON),
+        fields=(Field("account", "Account", desk.account, account_options(desk)), REASON),
         sensitive=is_more,
         dangerous=name == "flatten",
     )

@@ -161,7 +161,8 @@ def _numbers(stats: Stats, chosen: Sequence[AccountStatus]) -> None:
     stats.show("P&L today", signed(today), _of(today, equity))
     stats.show("P&L in all", signed(ever), _of(ever, equity))
     leverage = share(exposed / equity, 1) + " of equity" if exposed is not None and equity else ""
-    stats.show("Exposure", amount(exposed), leverage)
+    missing = next((one.missing for one in chosen if one.missing), "")
+    stats.show("Exposure", amount(exposed), leverage or missing)
     stats.show("Working orders", count(sum(one.open_orders for one in chosen)))
 
 

@@ -183,11 +183,17 @@ def address_of(request: Request) -> str:
 
 
 def admitted(request: Request, want: Want) -> Caller:
-    """Return who asks, once they may. Raises `DeniedError`."""
+    """Return who asks, once they may. Raises `DeniedError`.
+
+    What is urgent is counted by address only for those without a right key: nobody else at an
+    address, be it that of a proxy, uses up what whoever must stop trading may ask.
+    """
     services, address = services_of(request), address_of(request)
-    _take(services.by_address, (want.urgent, address))
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    caller = services.known(given.strip() if scheme.lower() == "bearer" else "", address)
+    given = given.strip() if scheme.lower() == "bearer" else ""
+    if not (want.urgent and given and services.keys.authenticate(given) is not None):
+        _take(services.by_address, (want.urgent, address))
+    caller = services.known(given, address)
     _take(services.by_key, (want.urgent, caller.id))
     if caller.role < want.role:
         raise DeniedError(

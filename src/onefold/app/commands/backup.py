@@ -178,9 +178,9 @@ def _sources(loaded: Loaded) -> dict[str, Path]:
         if path.is_dir():
             found[inside] = path
     for number, file in enumerate(sorted(_files(loaded))):
-        inside = file.resolve()
-        near = inside.is_relative_to(base)
-        where = inside.relative_to(base).as_posix() if near else f"elsewhere/{number}/{file.name}"
+        code = file.resolve()
+        near = code.is_relative_to(base)
+        where = code.relative_to(base).as_posix() if near else f"elsewhere/{number}/{file.name}"
         found[where] = file
     return found
 
