@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import re
 import stat
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -360,3 +364,150 @@ def test_what_is_done_stands_in_the_audit_log(dashboard: Dashboard) -> None:
     line = next(one for one in said.splitlines() if "admin1" in one)
     assert '"action": "sign in"' in line
     assert dashboard.key["admin"] not in said
+
+
+# --- the socket of a page ------------------------------------------------------------------------
+
+OTHER = "00000000-0000-4000-8000-000000000000"
+
+
+def opened(dashboard: Dashboard, role: str, key: str = "") -> tuple[str, str]:
+    """Sign in and open a page; return the cookie and the page's name for itself."""
+    data, headers = {"key": key or dashboard.key[role]}, {"Origin": dashboard.url}
+    signed = httpx.post(f"{dashboard.url}/dashboard/login", data=data, headers=headers)
+    cookie = f"{COOKIE}={signed.cookies[COOKIE]}"
+    page = httpx.get(f"{dashboard.url}/dashboard/journal", headers={"Cookie": cookie}, timeout=60)
+    found = re.search(r"'client_id': '([0-9a-f-]{36})'", page.text)
+    assert found is not None
+    return cookie, found[1]
+
+
+def wire(dashboard: Dashboard, cookie: str, client: str, **more: str) -> Any:
+    asked = {
+        "EIO": "4",
+        "transport": "websocket",
+        "client_id": client,
+        "tab_id": str(uuid.uuid4()),
+        "document_id": str(uuid.uuid4()),
+        "old_tab_id": "null",
+        "next_message_id": "0",
+        "implicit_handshake": "true",
+        **more,
+    }
+    return websockets.connect(
+        f"{dashboard.url.replace('http', 'ws')}/dashboard/_nicegui_ws/socket.io/?"
+        + urlencode(asked),
+        origin=dashboard.url,
+        additional_headers={"Cookie": cookie},
+        max_size=None,
+        proxy=None,
+    )
+
+
+async def begun(socket: Any) -> None:
+    await socket.recv()
+    await socket.send("40")
+    while not (await asyncio.wait_for(socket.recv(), 60)).startswith("40"):
+        pass
+
+
+async def last_words(socket: Any) -> tuple[str, int | None]:
+    """Return what a socket said last, and the code with which the server ended it."""
+    said = ""
+    with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+        async with asyncio.timeout(30):
+            while True:
+                if (said := await socket.recv()) == "2":
+                    await socket.send("3")
+    return str(said), socket.close_code
+
+
+TO_LOGIN = '42["open",{"path":"/login","new_tab":false}]'
+
+
+@pytest.mark.parametrize("how", ["revoked", "signed out"])
+def test_an_open_page_ends_with_its_session(dashboard: Dashboard, how: str) -> None:
+    keys = Keys(dashboard.folder / "keys.json")
+    key = keys.add("eve", "viewer")
+    cookie, client = opened(dashboard, "", key)
+
+    async def main() -> None:
+        async with wire(dashboard, cookie, client) as socket:
+            await begun(socket)
+            if how == "revoked":
+                await asyncio.to_thread(keys.revoke, "eve")
+            else:
+                async with httpx.AsyncClient(
+                    headers={"Cookie": cookie, "Origin": dashboard.url}
+                ) as visitor:
+                    await visitor.post(f"{dashboard.url}/dashboard/logout")
+            began = time.monotonic()
+            # The page says nothing more and does nothing: it is the server that ends it.
+            assert await last_words(socket) == (TO_LOGIN, 4001)
+            assert time.monotonic() - began < 10
+
+    asyncio.run(main())
+    with contextlib.suppress(ConfigError):
+        keys.revoke("eve")
+
+
+def test_pages_of_others_are_not_spoken_for(dashboard: Dashboard) -> None:
+    cookie, client = opened(dashboard, "viewer")
+    _, theirs = opened(dashboard, "operator")
+
+    async def main() -> None:
+        with pytest.raises(websockets.exceptions.InvalidStatus):
+            async with wire(dashboard, cookie, theirs):
+                pass
+        for wrong in ({"next_message_id": "EVIL"}, {"tab_id": "EVIL"}):
+            with pytest.raises(websockets.exceptions.InvalidStatus):
+                async with wire(dashboard, cookie, client, **wrong):
+                    pass
+        async with wire(dashboard, cookie, client) as socket:
+            await begun(socket)
+            ack = {"client_id": theirs, "next_message_id": 0}
+            await socket.send("42" + json.dumps(["ack", ack]))  # not heard, and no reason to end
+            await socket.send("42" + json.dumps(["ack", {**ack, "client_id": client}]))
+            await socket.send("1")
+            assert (await last_words(socket))[1] != 1008
+
+    asyncio.run(main())
+
+
+EVENT = {"id": 4, "listener_id": OTHER, "args": []}
+WRONG = (
+    'EVIL["x"]',
+    '42["EVIL",{}]',
+    '42["event","EVIL"]',
+    '42["event",{"client_id":"EVIL"}]',
+    '42["ack",{"client_id":"%s","next_message_id":"EVIL"}]',
+    '42["event",{"client_id":"%s","id":4,"listener_id":"EVIL","args":[]}]',
+    '42["event",{"client_id":"%s","id":4,"listener_id":"' + OTHER + '","args":["{EVIL"]}]',
+    '451-["EVIL",{"_placeholder":true,"num":0}]',
+)
+
+
+def test_nothing_that_a_page_says_goes_into_the_log(dashboard: Dashboard) -> None:
+    cookie, client = opened(dashboard, "viewer")
+
+    async def main() -> None:
+        async with wire(dashboard, cookie, client) as socket:
+            await begun(socket)
+            said = {"client_id": client, "level": "error", "message": "EVIL"}
+            await socket.send("42" + json.dumps(["log", said]))
+            await socket.send("42" + json.dumps(["event", {"client_id": client, **EVENT}]))
+            await socket.send("42" + json.dumps(["event", {"client_id": OTHER, **EVENT}]))
+            await asyncio.sleep(1)
+            await socket.send("1")
+        for wrong in WRONG:
+            cookie2, client2 = opened(dashboard, "viewer")
+            async with wire(dashboard, cookie2, client2) as socket:
+                await begun(socket)
+                await socket.send(wrong.replace("%s", client2))
+                assert (await last_words(socket))[1] == 1008, wrong
+
+    asyncio.run(main())
+    said = (dashboard.folder / "dashboard.err").read_text()
+    assert "EVIL" not in said
+    assert "Traceback" not in said
+    assert OTHER not in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -376,3 +377,117 @@ def test_a_path_makes_one_line_of_the_log(
     [line] = [r.getMessage() for r in caplog.records if r.name == "onefold.api"][-1:]
     assert all(" " <= c <= "~" for c in line)
     assert json.loads(line)["path"] == f"/api/v1/accounts/{text}"
+
+
+# --- connections ---------------------------------------------------------------------------------
+
+
+def held(served: Served, count: int, said: bytes = b"") -> list[socket.socket]:
+    """Open connections that begin to say something, and go no further."""
+    made = [socket.create_connection(("127.0.0.1", served.port), 10) for _ in range(count)]
+    for one in made:
+        one.sendall(said)
+    return made
+
+
+def ended(one: socket.socket) -> bytes:
+    """Return what a connection is told until its end, which comes soon."""
+    one.settimeout(20)
+    found = b""
+    try:
+        while part := one.recv(65_536):
+            found += part
+    except ConnectionResetError:
+        pass
+    finally:
+        one.close()
+    return found
+
+
+HALF = b"GET /ping HTTP/1.1\r\nHost: localhost\r\nX-A: "
+NO_BODY = f"POST {KILL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("said", [b"", HALF, NO_BODY], ids=["silent", "half", "without its body"])
+def test_who_asks_for_nothing_makes_room_for_who_stops_trading(tmp_path: Path, said: bytes) -> None:
+    served = Served(tmp_path, connections=8, headers_s=60)
+    try:
+        silent = held(served, 20, said)
+        began = time.monotonic()
+        for _ in range(3):
+            with served.client("operator") as client:
+                assert client.post(KILL, json={"reason": "stop"}).status_code == 200
+        assert time.monotonic() - began < 20
+        assert [ended(one) for one in silent[:12]] == [b""] * 12
+        for one in silent[12:]:
+            one.close()
+    finally:
+        served.close()
+
+
+def test_the_whole_server_makes_room_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onefold.app.commands.serve.CONNECTIONS_MAX", 8)
+    served = Served(tmp_path, headers_s=60)
+    try:
+        silent = held(served, 20)
+        with served.client("operator") as client:
+            assert client.post(KILL, json={"reason": "stop"}).status_code == 200
+        for one in silent:
+            one.close()
+    finally:
+        served.close()
+
+
+def test_headers_that_never_come_are_not_waited_for(tmp_path: Path) -> None:
+    served = Served(tmp_path, headers_s=0.5)
+    try:
+        for said in (b"", HALF):
+            [one] = held(served, 1, said)
+            assert ended(one).startswith(b"HTTP/1.1 408")
+        [one] = held(served, 1, b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert one.recv(65_536).startswith(b"HTTP/1.1 200")
+        one.sendall(HALF)  # the next request of a connection has no more time than its first
+        found = b""
+        for _ in range(40):
+            time.sleep(0.1)
+            try:
+                one.sendall(b"a")
+            except OSError:
+                break
+            one.settimeout(0.01)
+            try:
+                found += one.recv(65_536)
+            except OSError:
+                continue
+        assert b"HTTP/1.1 408" in found
+        one.close()
+    finally:
+        served.close()
+
+
+def test_too_many_that_are_all_being_answered_are_refused(tmp_path: Path) -> None:
+    class Slow:
+        def __init__(self, office: Any) -> None:
+            self._office = office
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._office, name)
+
+        async def health(self) -> Any:
+            await asyncio.sleep(3.0)
+            return await self._office.health()
+
+    served = Served(tmp_path, change=Slow, connections=4)
+    try:
+        asks = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        busy = held(served, 4, asks)
+        time.sleep(0.5)
+        [late] = held(served, 1)
+        assert ended(late).startswith(b"HTTP/1.1 503")
+        assert all(ended(one).startswith(b"HTTP/1.1 ") for one in busy)
+        with served.client() as client:
+            assert client.get("/ping").status_code == 200
+    finally:
+        served.close()

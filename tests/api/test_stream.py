@@ -249,3 +249,23 @@ def test_a_session_that_trades_is_followed(tmp_path: Path) -> None:
     finally:
         served.close()
         session.close()
+
+
+def test_a_quiet_stream_is_not_cut_by_the_limits_of_connections(tmp_path: Path) -> None:
+    served = Served(tmp_path, headers_s=0.5, connections=4)
+
+    async def main() -> None:
+        async with connect(url(served)) as listener:
+            await next_of(listener, "status")
+            silent = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(8)]
+            await asyncio.sleep(1.5)
+            await listener.ping()
+            pong = await listener.ping()
+            await asyncio.wait_for(pong, 10)
+            for one in silent:
+                one.close()
+
+    try:
+        asyncio.run(main())
+    finally:
+        served.close()

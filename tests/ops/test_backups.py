@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import obstore
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
 from journal.records import open_journal, write_blocks
 from onefold.app.main import run
-from onefold.domain.errors import BackupError, ConfigError, JournalDamaged
+from onefold.domain.errors import BackupError, ConfigError, JournalDamaged, JournalError
 from onefold.domain.records import SessionStart
 from onefold.journal import Head, Journal, atomic_jsonl_append, head, read, verify
 from onefold.ops.backup_config import BackupSettings
-from onefold.ops.backups import Vault
+from onefold.ops.backups import Manifest, Recorded, Stored, Vault, _named
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -165,6 +171,111 @@ def test_a_manifest_that_leads_out_of_its_folder_writes_nothing(tmp_path: Path) 
             with pytest.raises(BackupError, match="outside of its folder"):
                 vault.restore(made, tmp_path / "restored")
     assert not (tmp_path / "out").exists()
+
+
+def forged(
+    vault: Vault, files: dict[str, bytes], journals: Sequence[Recorded] = (), **more: Any
+) -> Manifest:
+    """Put a backup into a folder as somebody would who may write there and knows how."""
+    stored = []
+    for path, content in files.items():
+        digest = more.get("sha256") or hashlib.sha256(content).hexdigest()
+        packed = more.get("packed") or gzip.compress(content, mtime=0)
+        obstore.put(vault._store, f"blobs/{digest}.gz", packed)
+        stored.append(Stored(path, digest, more.get("size", len(content))))
+    made = _named(Manifest("", NOW.isoformat(), "1", stored, list(journals)))
+    obstore.put(vault._store, f"manifests/{made.name}.json", msgspec.json.encode(made))
+    return vault.manifest(made.name)
+
+
+def test_journals_are_verified_whatever_the_manifest_lists(tmp_path: Path) -> None:
+    vault = Vault(BackupSettings(to="copies"), tmp_path)
+    sources, journal = world(tmp_path)
+    good = vault.take(sources, [journal], version="1", now=NOW).manifest
+    files = {one.path: vault._blob(one) for one in good.files}
+    vault.verify(forged(vault, files, good.journals))
+    with pytest.raises(BackupError, match="journal/main/live-1 is not listed"):
+        vault.verify(forged(vault, files))
+    name = next(path for path in files if path.endswith(".jsonl") and "live-1" in path)
+    altered = {**files, name: files[name].replace(b"1", b"2", 3)}
+    for journals in ((), good.journals):
+        with pytest.raises(JournalDamaged):
+            vault.verify(forged(vault, altered, journals))
+    last = max(path for path in files if path.endswith(".jsonl") and "live-1" in path)
+    with pytest.raises(BackupError, match="5 bytes that none seals"):
+        vault.verify(forged(vault, {**files, last: files[last] + b"after"}, good.journals))
+    [recorded] = good.journals
+    elsewhere = msgspec.structs.replace(recorded, path="journal/main/live-2")
+    with pytest.raises(JournalError, match="no such folder"):
+        vault.verify(forged(vault, files, [recorded, elsewhere]))
+    with open_journal(journal, segment_bytes=2_000) as one:
+        write_blocks(one, [1])
+    longer = vault.take(sources, [], version="1", now=NOW).manifest  # found by itself
+    assert longer.journals[0].seq == recorded.seq + 1
+    files = {one.path: vault._blob(one) for one in longer.files}
+    with pytest.raises(BackupError, match="goes on after what the backup lists"):
+        vault.verify(forged(vault, files, good.journals))
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("a\0b", "name cannot be"),
+        ("a\nb", "name cannot be"),
+        ("/etc/x", "outside of its folder"),
+        ("x/../../y", "outside of its folder"),
+        (".", "outside of its folder"),
+        ("a" * 300, "cannot be written"),
+        (".env", "which no backup contains"),
+        ("journal/.ENV.local", "which no backup contains"),
+        ("keys.json", "which no backup contains"),
+        ("journal/main/evidence.key", "which no backup contains"),
+        (".env/x", "which no backup contains"),
+    ],
+)
+def test_names_that_no_backup_has_are_refused(tmp_path: Path, path: str, said: str) -> None:
+    vault = Vault(BackupSettings(to="copies"), tmp_path)
+    made = forged(vault, {path: b"EVIL=1"})
+    with pytest.raises(BackupError, match=said):
+        vault.restore(made, tmp_path / "out")
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_files_that_cannot_be_together_are_refused(tmp_path: Path) -> None:
+    vault = Vault(BackupSettings(to="copies"), tmp_path)
+    with pytest.raises(BackupError, match="cannot be written"):
+        vault.verify(forged(vault, {"a": b"1", "a/b": b"2"}))
+    with pytest.raises(BackupError, match="a file twice"):
+        vault.verify(forged(vault, {"a": b"1", "./a": b"2"}))
+
+
+def test_no_more_is_unpacked_than_there_was(tmp_path: Path) -> None:
+    vault = Vault(BackupSettings(to="copies"), tmp_path)
+    packed = gzip.compress(bytes(200_000_000), 1)
+    made = forged(vault, {"x": b""}, sha256="0" * 64, packed=packed, size=10)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BackupError, match="larger than 10"):
+            vault.verify(made)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+    for wrong in ({"size": -1}, {"sha256": "A" * 64}):
+        with pytest.raises(BackupError, match="is altered"):
+            forged(vault, {"x": b"1"}, **wrong)
+
+
+def test_a_vault_on_disk_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        vault = Vault(BackupSettings(to="copies"), tmp_path)
+        sources, journal = world(tmp_path)
+        vault.take(sources, [journal], version="1", now=NOW)
+    finally:
+        os.umask(before)
+    copies = tmp_path / "copies"
+    for path in (copies, *copies.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_a_damaged_journal_is_not_backed_up(tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ class ServeSettings(Rule):
         20.0, gt=0, le=10_000, description="Requests of a key, and of an address, in a second."
     )
     burst: int = Field(60, ge=1, le=100_000, description="Requests that may come at once.")
+    connections: int = Field(
+        64, ge=4, le=512, description="Connections of an address at once; raise it behind a proxy."
+    )
+    headers_s: float = Field(
+        10.0, gt=0, le=60, description="Longest time from a connection to its request's headers."
+    )
     body_kb: int = Field(64, ge=1, le=1_024, description="Largest body of a request.")
     request_s: float = Field(30.0, gt=0, le=600, description="Longest time for a request.")
     explain_s: float = Field(60.0, gt=0, le=3_600, description="Longest replay to explain.")

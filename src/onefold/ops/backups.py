@@ -6,13 +6,16 @@ manifest is written last, so what was cut short is no backup. Of a journal that 
 sealed part is taken, which is a journal itself. Secrets are left out.
 
 A backup is believed when it has been restored: `verify` restores it into a folder that is thrown
-away, and verifies every journal there to its last byte.
+away, and verifies every journal that is found there to its last byte, whatever the manifest says.
+What a vault holds is believed as little as anything else that comes from elsewhere: names, sizes
+and what unfolds from a blob are bounded before anything is written.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 import tempfile
 import zlib
@@ -20,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,18 +35,24 @@ from onefold.domain.errors import BackupError, ConfigError, did_you_mean
 from onefold.journal import Head, write_atomic
 from onefold.journal import verify as verify_journal
 from onefold.journal.disk import OS_DISK
-from onefold.journal.segments import JournalScan
+from onefold.journal.segments import JournalScan, list_segments
 from onefold.ops.backup_config import BackupSettings
 
 SCHEMES = ("file", "s3", "gs")
 _KNOWN = "a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 MANIFESTS, BLOBS = "manifests", "blobs"
-PASSED_OVER = re.compile(r"^\.|\.(tmp|lock|torn|key)$|^heartbeat\.json$|\.instance$")
-"""Names of files that mean nothing beside the process that wrote them, and of secret keys."""
+SECRET = re.compile(r"^\.env(\..*)?$|^(keys|dashboard)\.json$|\.key$", re.IGNORECASE)
+"""Names of files that are in no backup, and that no backup may bring."""
+PASSED_OVER = re.compile(rf"^\.|\.(tmp|lock|torn)$|^heartbeat\.json$|\.instance$|{SECRET.pattern}")
+"""Names of files that mean nothing beside the process that wrote them, and of secret ones."""
 LEFT_OUT = ("inbox",)
 """Folders whose content must not come back: a request that was carried out would be again."""
 YOUNG = timedelta(days=1)
 """Blobs of this age are not pruned: they may belong to a backup that is under way."""
+GZIP = 31
+"""What zlib calls a stream in gzip's format."""
+_Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 _NAME = re.compile(r"^(\d{8}T\d{6}Z)-[0-9a-f]{12}$")
 
 
@@ -51,16 +60,16 @@ class Stored(msgspec.Struct, frozen=True):
     """A file of a backup: where it was, and its content's hash and size."""
 
     path: str
-    sha256: str
-    size: int
+    sha256: _Hash
+    size: _Count
 
 
 class Recorded(msgspec.Struct, frozen=True):
     """A journal of a backup, and its head when it was taken."""
 
     path: str
-    seq: int
-    hash: str
+    seq: _Count
+    hash: _Hash
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -101,7 +110,7 @@ class Vault:
         self._store: Any
         if scheme in ("", "file"):
             folder = base / Path(self.where.removeprefix("file://")).expanduser()
-            with _told(f"backups.to: {folder} cannot be used"):
+            with _told(f"backups.to: {folder} cannot be used"), _private():
                 self._store = LocalStore(folder, mkdir=True)
             return
         if scheme not in SCHEMES:
@@ -132,10 +141,11 @@ class Vault:
     ) -> Taken:
         """Take a backup of folders and files, by the path that each has in it.
 
-        Of `journals`, which lie in those folders, the sealed part is taken. Raises as
+        Of `journals`, and of all others in those folders, the sealed part is taken. Raises as
         `journal.verify` for one that is damaged: no good backup is ever replaced by a bad one.
         """
-        ends = {path.resolve(): _scanned(path) for path in journals}
+        there_are = {path for root in sources.values() for path in _journals_in(root)}
+        ends = {path.resolve(): _scanned(path) for path in sorted({*journals, *there_are})}
         with _told(f"{self.where} cannot be read"):
             there = {PurePosixPath(one["path"]).stem for one in self._listed(BLOBS)}
         files: list[Stored] = []
@@ -148,8 +158,7 @@ class Vault:
             files.append(stored)
             if stored.sha256 not in there:
                 packed = gzip.compress(content, mtime=0)
-                with _told(f"{self.where} takes no backup"):
-                    obstore.put(self._store, f"{BLOBS}/{stored.sha256}.gz", packed)
+                self._put(f"{BLOBS}/{stored.sha256}.gz", packed)
                 there.add(stored.sha256)
                 sent, sent_bytes = sent + 1, sent_bytes + len(packed)
         recorded = [
@@ -158,8 +167,7 @@ class Vault:
             if (scan := ends.get(path.resolve())) is not None and scan.head.seq
         ]
         manifest = _named(Manifest("", now.astimezone(UTC).isoformat(), version, files, recorded))
-        with _told(f"{self.where} takes no backup"):
-            obstore.put(self._store, _place(manifest.name), msgspec.json.encode(manifest))
+        self._put(_place(manifest.name), msgspec.json.encode(manifest))
         return Taken(manifest, sent, sent_bytes)
 
     def manifest(self, name: str = "") -> Manifest:
@@ -174,27 +182,31 @@ class Vault:
             raw = bytes(obstore.get(self._store, _place(wanted)).bytes())
         try:
             found = msgspec.json.decode(raw, type=Manifest)
-        except msgspec.DecodeError as error:
+            right = _named(found).name
+        except ValueError as error:
             raise BackupError(f"backup {wanted} is altered: {error}") from None
-        if _named(found).name != wanted:
+        if not found.name == right == wanted:
             raise BackupError(f"backup {wanted} is altered: its content has another hash")
         return found
 
     def restore(self, manifest: Manifest, folder: Path) -> None:
-        """Write a backup's files into an empty folder, and verify its journals there.
+        """Write a backup's files into an empty folder, and verify the journals that are there.
 
-        Raises `ConfigError` for a folder with something in it, `BackupError` for a blob that is not
-        what it was, and as `journal.verify`.
+        Raises `ConfigError` for a folder with something in it, `BackupError` for a name that no
+        backup has, a blob that is not what it was or a journal that the manifest does not list as
+        it is, and as `journal.verify`.
         """
         if folder.exists() and any(folder.iterdir()):
             raise ConfigError(f"{folder} is not empty: a backup is restored into a new folder")
-        for one in manifest.files:
-            target = _inside(folder, one.path)
+        targets = [_inside(folder, one.path) for one in manifest.files]
+        if len(set(targets)) != len(targets):
+            raise BackupError("the backup has a file twice")
+        for one, target in zip(manifest.files, targets, strict=True):
             content = self._blob(one)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(target, content)
-        for journal in manifest.journals:
-            verify_journal(_inside(folder, journal.path), Head(journal.seq, journal.hash))
+            with _told(f"{one.path!r} cannot be written"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(target, content)
+        _check_journals(manifest, folder)
 
     def verify(self, manifest: Manifest) -> None:
         """Restore a backup into a folder that is thrown away; raises as `restore`."""
@@ -224,6 +236,11 @@ class Vault:
                 obstore.delete(self._store, old)
         return gone
 
+    def _put(self, place: str, content: bytes) -> None:
+        """Send a file; in a folder of this machine it is for its owner alone."""
+        with _told(f"{self.where} takes no backup"), _private():
+            obstore.put(self._store, place, content)
+
     def _listed(self, prefix: str) -> Iterator[Any]:
         for chunk in obstore.list(self._store, prefix=prefix):
             yield from chunk
@@ -231,13 +248,28 @@ class Vault:
     def _blob(self, one: Stored) -> bytes:
         with _told(f"{one.path}: its blob {one.sha256[:12]} cannot be read"):
             packed = bytes(obstore.get(self._store, f"{BLOBS}/{one.sha256}.gz").bytes())
+        unpacking = zlib.decompressobj(GZIP)
         try:
-            content = gzip.decompress(packed)
-        except (OSError, EOFError, zlib.error) as error:
+            content = unpacking.decompress(packed, one.size + 1)  # no more, whatever is in it
+        except (zlib.error, OverflowError, MemoryError) as error:
             raise BackupError(f"{one.path}: its blob is damaged: {error}") from None
+        if len(content) > one.size:
+            raise BackupError(f"{one.path}: its blob {one.sha256[:12]} is larger than {one.size}")
+        if not unpacking.eof or unpacking.unused_data:
+            raise BackupError(f"{one.path}: its blob {one.sha256[:12]} is damaged: no whole file")
         if hashlib.sha256(content).hexdigest() != one.sha256:
             raise BackupError(f"{one.path}: its blob {one.sha256[:12]} has another content")
         return content
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Let files and folders that are made be their owner's alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager
@@ -271,6 +303,28 @@ def _scanned(journal: Path) -> JournalScan:
     for _ in scan.blocks():
         pass
     return scan
+
+
+def _journals_in(root: Path) -> Iterator[Path]:
+    """Yield the folders in a folder that hold segments of a journal."""
+    for path in (p for p in (root, *sorted(root.rglob("*"))) if p.is_dir()):
+        if list_segments(OS_DISK, path):
+            yield path
+
+
+def _check_journals(manifest: Manifest, folder: Path) -> None:
+    """Verify all journals in a restored folder, and that the manifest lists them as they are."""
+    listed = {_inside(folder, one.path): Head(one.seq, one.hash) for one in manifest.journals}
+    for path in sorted({*listed, *_journals_in(folder)}):
+        head = listed.get(path)
+        found = verify_journal(path, head)
+        name = path.relative_to(folder).as_posix()
+        if found.tail is not None:
+            raise BackupError(f"journal {name} has {found.tail.size_bytes} bytes that none seals")
+        if head is None and found.head.seq:
+            raise BackupError(f"journal {name} is not listed by the backup: it is altered")
+        if head is not None and found.head != head:
+            raise BackupError(f"journal {name} goes on after what the backup lists: it is altered")
 
 
 def _folders_of(sources: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
@@ -315,4 +369,8 @@ def _inside(folder: Path, path: str) -> Path:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.parts:
         raise BackupError(f"the backup has a file outside of its folder: {path!r}")
+    if not path.isprintable():
+        raise BackupError(f"the backup has a file whose name cannot be: {path!r}")
+    if any(SECRET.search(part) for part in pure.parts):
+        raise BackupError(f"the backup has {path!r}, which no backup contains: it is altered")
     return folder / pure

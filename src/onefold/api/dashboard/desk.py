@@ -32,7 +32,7 @@ FIRST_S = 0.8
 """How long a page waits for what it shows first, before it is sent with what it has."""
 SHARED_S = 0.5
 """How long what one page was told of the accounts is good for the others."""
-STALE_S = 15.0
+STALE_S = 45.0
 """From this age on, what a heartbeat says is shown as old."""
 
 Ask = Callable[[], Awaitable[Any]]
@@ -102,6 +102,8 @@ class Panel:
         self._due = time.monotonic() + self._every_s
         try:
             told = await self.ask()
+            if self.body.is_deleted:  # the visitor has gone on to another page meanwhile
+                return
             if told != self._told or self._failed:
                 with self.body:
                     self._show(told)

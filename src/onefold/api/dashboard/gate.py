@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from onefold.api.dashboard.login import login_page
 from onefold.api.dashboard.resources import PREFIX, PUBLIC, STATIC_FILES
 from onefold.api.dashboard.sessions import COOKIE, LASTS_S, Session, Sessions
+from onefold.api.dashboard.wire import Wire
 from onefold.api.office import NotFoundError
 from onefold.api.routes.guard import Services, in_one_line
 from onefold.api.routes.reading import SANDBOX
@@ -69,10 +70,11 @@ class Gate:
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        if not is_own(scope, headers) or self._session(Request(_as_http(scope))) is None:
+        session = self._session(Request(_as_http(scope)))
+        if not is_own(scope, headers) or session is None:
             await send({"type": "websocket.close", "code": 1008})
             return
-        await self._app(scope, receive, send)
+        await Wire(self._sessions, session, receive, send).run(self._app, scope)
 
     # -- pages ------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 app = new_app()
 
 DASHBOARD = "onefold.api.dashboard"
-CONNECTIONS_MAX = 512
+CONNECTIONS_MAX, REFUSING_MAX = 512, 64
+"""Connections at once, and those besides that are just being told that there are too many."""
 GRACE_S = 5
 ENDING = (signal.SIGINT, signal.SIGTERM)
 FRAME_BYTES_MAX = 4_096
@@ -165,11 +166,17 @@ def uvicorn_config(made: Any, loaded: Loaded, settings: ServeSettings) -> uvicor
     """Return how the server is run. Raises `ConfigError` for a key that others can read."""
     import uvicorn  # noqa: PLC0415 - an extra
 
+    from onefold.api.connections import Connections, bounded  # noqa: PLC0415 - an extra
+
+    limits = Connections(
+        per_address=settings.connections, total=CONNECTIONS_MAX, headers_s=settings.headers_s
+    )
     certificate, key = settings.tls_certificate, settings.tls_key
     if key is not None and os.name == "posix" and loaded.resolve(key).stat().st_mode & 0o077:
         raise ConfigError(f"serve.tls_key: {key} can be read by others: chmod 600 {key}")
     return uvicorn.Config(
         made,
+        http=bounded(limits),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -179,7 +186,7 @@ def uvicorn_config(made: Any, loaded: Loaded, settings: ServeSettings) -> uvicor
         date_header=True,
         proxy_headers=False,
         lifespan="on",
-        limit_concurrency=CONNECTIONS_MAX,
+        limit_concurrency=CONNECTIONS_MAX + REFUSING_MAX,
         timeout_graceful_shutdown=GRACE_S,
         ws_max_size=FRAME_BYTES_MAX,
         ws_per_message_deflate=False,  # a core's worth of work for a reader beside us
