@@ -119,6 +119,8 @@ class Panel:
             self._fail("This cannot be shown; the log of the server says why.")
 
     def _fail(self, said: str) -> None:
+        if self.body.is_deleted:
+            return
         self._failed = said
         before = " What stands below is from before." if self._told is not _NOTHING else ""
         self._say(said + before, "problem")
