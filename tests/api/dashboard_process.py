@@ -56,7 +56,7 @@ class Failing:
 
 
 class Slow:
-    """An office that takes long for its equity, its decisions and why they were made."""
+    """An office that takes long for its equity and its decisions."""
 
     def __init__(self, office: Any) -> None:
         self._office = office
@@ -68,7 +68,7 @@ class Slow:
             await asyncio.sleep(4.0)
             return await found(*given, **more)
 
-        return late if name in ("equity", "decisions", "explain") else found
+        return late if name in ("equity", "decisions") else found
 
 
 class Hostile:
