@@ -82,6 +82,28 @@ def test_bodies_that_do_not_fit(served: Served, body: object) -> None:
         problem(client.post(KILL, json=body), 422)
 
 
+def test_a_key_is_no_reason_and_no_name(served: Served) -> None:
+    key = served.key["risk"]
+    with served.client("operator") as client:
+        for body in ({"reason": f"stop {key}"}, {"reason": "x", "symbol": key[:60]}):
+            said = problem(client.post(KILL, json=body), 422)
+            assert "looks like an API key" in next(iter(said["fields"].values()))
+            assert key[:60] not in json.dumps(said)
+        spelt = json.dumps({"reason": key}).replace("onefold_", "onefold\\u005f")
+        headers = {"Content-Type": "application/json"}
+        problem(client.post(KILL, content=spelt, headers=headers), 422)
+        assert key not in client.get("/api/v1/status").text
+
+
+@pytest.mark.parametrize("value", [True, "0.5", None])
+def test_a_value_is_a_number(served: Served, value: object) -> None:
+    body = {"mandate": "x", "value": value, "reason": "x"}
+    with served.client("risk") as client:
+        headers = served.sensitive()
+        found = client.put("/api/v1/governance/paper/values", json=body, headers=headers)
+    assert list(problem(found, 422)["fields"]) == ["body.value"]
+
+
 @pytest.mark.parametrize(
     "content", [b"{", b"\xff", b'{"reason":NaN}', b"", b'{"reason":"\\ud800"}']
 )

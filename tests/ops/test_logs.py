@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -26,7 +27,7 @@ from onefold.ops import logs as module
 from onefold.ops.failures import read_failures
 from onefold.ops.log_settings import CHANNELS, LogSettings
 from onefold.ops.logs import Logs, channel_of, set_up, speaking_of
-from onefold.ops.redaction import MASK, Redactor, secrets_of
+from onefold.ops.redaction import MASK, Redactor, looks_like_key, secrets_of
 
 CONTROLS = (
     "\n", "\r", "\r\n", "\0", "\x1b[31m", "\x1b]0;title\x07", "\x08", "\x7f", "\x9b2J", "\u2028",
@@ -445,3 +446,19 @@ def test_loggers_are_left_as_they_were(tmp_path: Path) -> None:
     with logging_to(tmp_path):
         assert logging.getLogger("onefold.trading.desk").isEnabledFor(logging.INFO)
     assert ([*root.handlers], root.level, logging.getLogger("onefold.trading").level) == before
+
+
+def test_a_key_of_the_api_is_taken_out_however_it_is_spelt() -> None:
+    key = "onefold_0123456789_SECRET-secret_1"
+    spelt = "".join(f"\\u{ord(c):04x}" for c in key)
+    twice = json.dumps(json.dumps({"asked": spelt}))
+    half = key.replace("_", "\\\\u005F")
+    for text in (key, spelt, twice, half, f'{{"reason": "{key}"}}'):
+        assert looks_like_key(text), text
+        said = Redactor().text(text)
+        assert "[redacted]" in said
+        assert "SECRET" not in said
+        assert "\\u0053" not in said
+    for harmless in ("onefold", "onefold_paper_1", "\\u003cb\\u003e", "onefold_0123456789"):
+        assert not looks_like_key(harmless)
+        assert Redactor().text(harmless) == harmless

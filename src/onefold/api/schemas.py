@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from onefold.ops.redaction import looks_like_key
 
 T = TypeVar("T")
 
 # No control characters, no separators of lines, no marks that turn the direction of writing.
 PLAIN = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]*$"
 
-Name = Annotated[str, Field(max_length=64, pattern=PLAIN)]
-Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=PLAIN)]
+
+def _no_key(text: str) -> str:
+    if looks_like_key(text):
+        raise PydanticCustomError("key", KEY_GIVEN)
+    return text
+
+
+KEY_GIVEN = "that looks like an API key: it would stand in the record for good"
+Name = Annotated[str, Field(max_length=64, pattern=PLAIN), AfterValidator(_no_key)]
+Reason = Annotated[str, Field(min_length=1, max_length=500, pattern=PLAIN), AfterValidator(_no_key)]
 Nanoseconds = Annotated[int, Field(description="Nanoseconds since 1970, UTC.")]
 
 
@@ -413,7 +424,7 @@ class SetBody(Wire):
     """A threshold or limit to set."""
 
     mandate: Name
-    value: Annotated[float, Field(ge=0, le=1e15)]
+    value: Annotated[float, Field(ge=0, le=1e15, strict=True)]
     strategy: Name = ""
     symbol: Name = ""
     reason: Reason

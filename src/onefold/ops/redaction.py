@@ -38,6 +38,10 @@ _ASSIGNED = re.compile(
 )
 _BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _LOGIN = re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^/\s@]{1,256}@", re.IGNORECASE)
+_KEY = re.compile(r"onefold_[0-9a-f]{10}_[A-Za-z0-9_-]+")
+"""An API key of this product: what names it, its id, its secret."""
+_SPELT = re.compile(r"\\+u00([0-7][0-9a-fA-F])")
+"""A character as JSON may spell it, in a text that may have been encoded more than once."""
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -61,6 +65,21 @@ def _secrets(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         for inner in value:
             yield from _secrets(inner)
+
+
+def looks_like_key(text: str) -> bool:
+    """Return whether an API key stands in a text, as it is or as JSON may spell it."""
+    return _KEY.search(_spelt_out(text)) is not None
+
+
+def _spelt_out(text: str) -> str:
+    return _SPELT.sub(_plain, text) if "u00" in text else text
+
+
+def _plain(found: re.Match[str]) -> str:
+    """Return a character of a key as itself; all others stay as they are spelt."""
+    character = chr(int(found[1], 16))
+    return character if character.isalnum() or character in "_-" else found[0]
 
 
 def escaped(text: str) -> str:
@@ -121,6 +140,8 @@ class Redactor:
     def _without(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(MASK, text)
+        if looks_like_key(text):
+            text = _KEY.sub(MASK, _spelt_out(text))
         text = _LOGIN.sub(rf"\1{MASK}@", text)
         text = _ASSIGNED.sub(rf"\1{MASK}", text)
         return _BEARER.sub(rf"\1{MASK}", text)
