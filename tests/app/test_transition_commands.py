@@ -23,6 +23,7 @@ from onefold.app.wiring import Recipe
 from onefold.domain.errors import ConfigError
 from onefold.domain.records import SessionStart
 from onefold.domain.rules import Limits
+from onefold.engine.instance import Instance
 from onefold.engine.succession import begun, mandates_in
 from onefold.governance.parameters import Parameters, read_parameters
 from onefold.governance.versions import Entry, Hold, Runs
@@ -362,7 +363,8 @@ def test_a_promotion_says_what_a_session_that_runs_makes_of_it(folder: Path) -> 
     ):
         made_by = Entry(1, "me", "good", f"{of}/bundle")
         hold = Hold("release", "stage", "trend")
-        assert said in taken(one, Parameters().held(hold, made_by, stage=stage))
+        with Instance(folder / "journal/main", "main"):  # as a session that runs has it
+            assert said in taken(one, Parameters().held(hold, made_by, stage=stage))
 
 
 def test_evidence_of_another_kind_or_account_does_not_count(

@@ -19,6 +19,7 @@ from onefold.domain.calendars import seconds_to_close_at
 from onefold.domain.errors import ConfigError
 from onefold.engine.control import FOLDER, Control
 from onefold.engine.heartbeat import NAME, is_running
+from onefold.engine.instance import is_held
 
 Standing = Literal["running", "stuck", "stopped", "failed", "not running", "never ran"]
 
@@ -115,7 +116,7 @@ def sight(place: Place, now_ns: int, *, stuck_s: float) -> Sighting:
     journal = journal_of(place.folder, beat)
     return Sighting(
         place,
-        _standing(beat, unreadable, age_s, stuck_s),
+        _standing(place.folder, beat, unreadable, age_s, stuck_s),
         beat,
         unreadable,
         age_s,
@@ -151,14 +152,15 @@ def _beat(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _standing(
-    beat: Mapping[str, Any], unreadable: str, age_s: float | None, stuck_s: float
+    folder: Path, beat: Mapping[str, Any], unreadable: str, age_s: float | None, stuck_s: float
 ) -> Standing:
     if not beat:
         return "not running" if unreadable else "never ran"
     if beat.get("stopped"):
         return "failed" if beat.get("failure") else "stopped"
-    pid = beat.get("pid")
-    if not isinstance(pid, int) or not is_running(pid):
+    held, pid = is_held(folder, folder.name), beat.get("pid")
+    # Its lock is seen from other containers, where numbers of processes say nothing.
+    if not (isinstance(pid, int) and is_running(pid) if held is None else held):
         return "not running"
     return "stuck" if age_s is not None and age_s > stuck_s else "running"
 
