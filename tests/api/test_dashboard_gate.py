@@ -297,6 +297,7 @@ def test_signing_out_ends_the_session_for_good(dashboard: Dashboard) -> None:
     assert httpx.get(url, cookies=known).status_code == 200
     away = httpx.post(f"{url}logout", cookies=known, headers={"Origin": "https://evil.example"})
     assert away.status_code == 303
+    assert "set-cookie" not in away.headers
     assert httpx.get(url, cookies=known).status_code == 200  # it was not the visitor who asked
     httpx.post(f"{url}logout", cookies=known, headers={"Origin": dashboard.url})
     assert httpx.get(url, cookies=known).status_code == 303

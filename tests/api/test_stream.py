@@ -213,11 +213,29 @@ def test_only_so_many_listen(served: Served) -> None:
     async def main() -> None:
         async with connect(url(served)), connect(url(served)), connect(url(served)) as third:
             await next_of(third, "status")
-            with pytest.raises(websockets.exceptions.InvalidStatus):
-                async with connect(url(served)):
-                    pass
+            async with connect(url(served)) as late:
+                await late.wait_closed()
+                assert late.close_code == stream.TOO_MANY
 
     asyncio.run(main())
+
+
+def test_no_key_takes_all_streams(tmp_path: Path) -> None:
+    served = Served(tmp_path, streams_per_key=2)
+
+    async def main() -> None:
+        async with connect(url(served)), connect(url(served)) as second:
+            await next_of(second, "status")
+            async with connect(url(served)) as late:
+                await late.wait_closed()
+                assert late.close_code == stream.TOO_MANY
+            async with connect(url(served, "operator")) as other:
+                await next_of(other, "status")
+
+    try:
+        asyncio.run(main())
+    finally:
+        served.close()
 
 
 def test_nothing_is_read_when_nobody_listens(served: Served) -> None:

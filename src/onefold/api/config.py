@@ -54,6 +54,7 @@ class ServeSettings(Rule):
         description="How long a key that was given again lets sensitive things be done.",
     )
     streams: int = Field(32, ge=1, le=10_000, description="WebSocket streams at once.")
+    streams_per_key: int = Field(8, ge=1, le=10_000, description="Of these, streams of one key.")
     stream_queue: int = Field(
         1_000, ge=10, le=1_000_000, description="Messages that wait for a slow reader at most."
     )

@@ -68,6 +68,11 @@ class Hub:
         """Return whether nobody more may listen."""
         return len(self._clients) >= self._services.config.streams
 
+    def has_room(self, caller: Caller) -> bool:
+        """Return whether a key may listen once more, so that no key takes all streams."""
+        held = sum(client.caller.id == caller.id for client in self._clients)
+        return not self.is_full and held < self._services.config.streams_per_key
+
     def join(self, client: _Client) -> None:
         """Let somebody listen from now on."""
         self._clients.add(client)
@@ -165,10 +170,13 @@ async def stream(socket: WebSocket) -> None:
     services: Services = socket.app.state.services
     hub: Hub = socket.app.state.hub
     caller = _admitted(socket, services)
-    if caller is None or hub.is_full:
-        await socket.close(DENIED if caller is None else TOO_MANY)
+    if caller is None:
+        await socket.close(DENIED)
         return
     await socket.accept()
+    if not hub.has_room(caller):  # said after accepting: a refused handshake carries no code
+        await socket.close(TOO_MANY)
+        return
     client = _Client(caller, services.config.stream_queue)
     hub.join(client)
     log.info("%s", in_one_line({"stream": "opened", "key": caller.name}))

@@ -176,8 +176,10 @@ class Gate:
         return HTMLResponse(login_page(target, said), status, headers=headers)
 
     def _logout(self, request: Request) -> Response:
+        if not is_own(request.scope, request.headers):  # it was not the visitor who asked
+            return RedirectResponse(f"{PREFIX}/", 303)
         session = self._session(request)
-        if session is not None and is_own(request.scope, request.headers):
+        if session is not None:
             try:
                 name = self._sessions.caller(session).name
             except OnefoldError:
