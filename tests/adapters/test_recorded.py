@@ -140,6 +140,26 @@ def test_paced_by_speed_and_by_bar() -> None:
         assert seconds - 0.02 < time.monotonic() - began < seconds + 1.0
 
 
+def test_who_goes_on_does_not_wait_again_for_what_is_known() -> None:
+    """A session that was stopped would stand still for as long as it had run."""
+
+    async def work() -> None:
+        tape = Tape()
+        tape.play(*bars(tape, 0, 8))
+        events = tape.events
+        feed = RecordedFeed(events, ONE, pace=Pace(seconds_per_bar=1_000.0))
+        await feed.open()
+        feed.known_ts = events[4].ts
+        stream = feed.stream()
+        async with asyncio.timeout(5.0):
+            assert [(await anext(stream)).ts for _ in range(5)] == [e.ts for e in events[:5]]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(stream)
+
+    asyncio.run(work())
+
+
 def test_giving_up_while_waiting_loses_nothing() -> None:
     async def impatient() -> list[Bar | Quarantined]:
         feed = RecordedFeed(tape.events, ONE, pace=Pace(seconds_per_bar=0.1))

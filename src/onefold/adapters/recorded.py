@@ -3,7 +3,8 @@
 The engine cannot tell it from a real feed: history first, then bars one by one, at the pace of the
 day, faster, or as fast as they are taken. Whatever yields bars can be played: a file, a made
 market, ticks built into bars. A recording is played once; whoever stops reading and calls `stream`
-again goes on behind what he has read, and finds what has been added since.
+again goes on behind what he has read, and finds what has been added since. A session that was
+stopped and goes on is not made to wait once more for the bars that it knows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ Event = Bar | Quarantined | Action
 class RecordedFeed:
     """A live feed of recorded events in order of time.
 
-    Bars that close at or before `start_ts` (nanoseconds UTC) are history, the others are streamed.
+    Bars that close at or before `start_ts` (nanoseconds UTC) are history, the others are streamed;
+    those up to `known_ts` come at once, whatever the pace.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class RecordedFeed:
         self._events: Iterator[Event] = iter(events)
         self._instruments = instruments
         self._start_ts = start_ts
+        self.known_ts = BEFORE_ALL_NS
         self._delay_s = delays(pace.check())
         self._history: dict[str, list[Bar]] = {symbol: [] for symbol in instruments}
         self._next: Bar | Quarantined | None = None
@@ -68,7 +71,8 @@ class RecordedFeed:
         """Yield what comes after the start, and end with the recording."""
         while (event := self._peek()) is not None:
             # The event stays the next one while it is waited for, in case the reader gives up.
-            await asyncio.sleep(0.0 if self._delay_s is None else self._delay_s(event))
+            delay_s = 0.0 if self._delay_s is None else self._delay_s(event)
+            await asyncio.sleep(0.0 if event.ts <= self.known_ts else delay_s)
             self._next = None
             yield event
 

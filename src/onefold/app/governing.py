@@ -39,6 +39,7 @@ from onefold.governance.versions import (
     proposed,
     stricter,
 )
+from onefold.ops.redaction import looks_like_key
 
 GOVERNOR = "governor"
 """Who makes the versions that follow from evidence alone."""
@@ -195,6 +196,8 @@ def entry(reason: str, evidence: str = "", by: str = "") -> Entry:
     """
     if not reason.strip():
         raise ConfigError("give a --reason: it stands in the record for good")
+    if looks_like_key(reason):
+        raise ConfigError("--reason: that looks like an API key: it would stand in the record")
     return Entry(time.time_ns(), person(by), one_line(reason.strip()), evidence)
 
 

@@ -405,6 +405,7 @@ class _Builder:
         live.obey(self._governance)
         self._watchers.append(live.remember)
         session.resume()
+        source.go_on(int(session.state.account["ts"][0]))
         return live
 
     def _heartbeat(self) -> Heartbeat:

@@ -27,12 +27,16 @@ _FEEDS = {
 
 @dataclass
 class Source:
-    """Where an account's bars come from: feeds with their symbols, and what time it is there."""
+    """Where an account's bars come from: feeds with their symbols, and what time it is there.
+
+    `go_on` is told up to when a session knows the bars, from a run before.
+    """
 
     feeds: list[tuple[LiveFeed, tuple[str, ...]]]
     intervals_ns: dict[str, int]
     now: Callable[[], int]
     is_recorded: bool
+    go_on: Callable[[int], None] = lambda _: None
 
     @property
     def data_mode(self) -> str:
@@ -90,5 +94,12 @@ def recorded_source(loaded: Loaded, bars_of: Mapping[str, LoadedBars]) -> Source
         {s: loaded.settings.instruments[s] for s in bars_of},
         pace=Pace(pace.speed, pace.seconds_per_bar),
     )
+
+    def go_on(ts: int) -> None:
+        clock["now"] = max(clock["now"], ts)
+        feed.known_ts = ts
+
     intervals = {symbol: one.interval_ns for symbol, one in bars_of.items()}
-    return Source([(feed, tuple(bars_of))], intervals, lambda: clock["now"], is_recorded=True)
+    return Source(
+        [(feed, tuple(bars_of))], intervals, lambda: clock["now"], is_recorded=True, go_on=go_on
+    )
