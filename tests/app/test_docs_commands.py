@@ -47,11 +47,19 @@ def documented() -> dict[str, list[str]]:
     return found
 
 
+def in_units() -> set[str]:
+    """Return the command lines in the service files."""
+    units = (ROOT / "deploy" / "system").rglob("*.service")
+    text = "".join(unit.read_text(encoding="utf-8") for unit in units)
+    found = re.findall(r"^Exec\w+=\S*/onefold (.*)$", text, re.MULTILINE)
+    return {line.replace("${MODE}", "live") for line in found}
+
+
 LINES = documented()
 ALL = sorted({line for lines in LINES.values() for line in lines})
 
 
-@pytest.mark.parametrize("line", ALL)
+@pytest.mark.parametrize("line", [*ALL, *sorted(in_units())])
 def test_it_is_a_line_that_the_program_takes(line: str) -> None:
     arguments = shlex.split(line, comments=True)
     command: Any = typer.main.get_command(app)

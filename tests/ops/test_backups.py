@@ -403,7 +403,7 @@ def test_the_command_copies_a_session_that_runs(
     assert run(["backup", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert len(listed) == 3
-    assert run(["backup", "restore", "again", listed[0]["backup"]]) == 0
+    assert run(["backup", "restore", "again", "--name", listed[0]["backup"]]) == 0
     [source] = (tmp_path / "journal" / "main").glob("shadow-*")
     [copy] = (tmp_path / "again" / "journal" / "main").glob("shadow-*")
     end = verify(copy).head

@@ -29,7 +29,7 @@ app = new_app(Group, "Take, verify and restore backups.")
 
 CONFIG = Path("onefold.yaml")
 HOUR_S = 3_600
-Name = Annotated[str, typer.Argument(help="Which backup; the last one when left out.")]
+Name = Annotated[str, typer.Option(help="Which backup; the last one when left out.")]
 
 
 @app.command("run")
@@ -91,7 +91,7 @@ def list_(config: ConfigFile = CONFIG, json_: Json = False) -> None:
 
 
 @app.command()
-def verify(name: Name = "", config: ConfigFile = CONFIG, json_: Json = False) -> None:
+def verify(config: ConfigFile = CONFIG, name: Name = "", json_: Json = False) -> None:
     """Restore a backup into a folder that is thrown away, and verify its journals there."""
     vault = _vault(load_settings(config))
     manifest = vault.manifest(name)
@@ -114,8 +114,8 @@ def verify(name: Name = "", config: ConfigFile = CONFIG, json_: Json = False) ->
 @app.command()
 def restore(
     folder: Annotated[Path, typer.Argument(help="A new or empty folder.", show_default=False)],
-    name: Name = "",
     config: ConfigFile = CONFIG,
+    name: Name = "",
     json_: Json = False,
 ) -> None:
     """Write a backup into a new folder; accounts that traded live are stopped there.
