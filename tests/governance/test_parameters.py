@@ -485,6 +485,16 @@ def test_each_scope_is_let_go_by_itself() -> None:
         after.held(Hold("release", "review", "s0"), entry(4))
 
 
+def test_a_journal_knows_of_a_promotion_that_a_review_keeps_from_trading() -> None:
+    parameters = chain([("suppress", ("s0", ""), "review"), ("suppress", ("s0", ""), "stage")])
+    made_by = entry(3)._replace(evidence="h1/bundle")
+    made = parameters.held(Hold("release", "stage", "s0"), made_by, stage="live")
+    parameters = parameters.extended(made)
+    told = parameters.mandates(runs=Runs("live", {"s0": "h1"}))
+    assert told[-1].version == made.changes[0].number
+    assert folded(told).sleeves["suppressed"].tolist() == [1, 1, 0, 0]
+
+
 def test_a_suppression_is_not_shortened_by_another() -> None:
     """Who may suppress and not release must not let go by it."""
     day = 86_400_000_000_000

@@ -266,7 +266,7 @@ class Parameters:
                 if h not in mine and (h.holder, h.action) == ("review", "suppress")
             ]
             if any(h.covers(hold) for h in remain):
-                changes = [self._suppressed(hold, 1.0)]
+                changes = [msgspec.structs.replace(self._suppressed(hold, 1.0), shut=False)]
             else:
                 changes = [self._suppressed(hold, 0.0)]
                 changes += [self._suppressed(h, 1.0) for h in remain if h.meets(hold)]

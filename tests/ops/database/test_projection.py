@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ from .projected import (
 )
 
 numbers = itertools.count()
+WORLDS = int(os.environ.get("ONEFOLD_TEST_WORLDS", "30"))
 
 
 def expected(world: World, folder: Path) -> list[tuple[object, ...]]:
@@ -57,7 +59,7 @@ def test_trades_of_golden_journals_are_those_of_the_view(
     assert found
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=WORLDS, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds(patient=True))
 def test_trades_of_random_worlds_are_those_of_the_view(world: World, databases: list[URL]) -> None:
     account = f"w{next(numbers)}"
@@ -83,7 +85,7 @@ def growing(world: World, folder: Path, first: int) -> None:
     )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=WORLDS // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds(), cuts=st.lists(st.integers(1, 60), min_size=1, max_size=3), data=st.data())
 def test_rows_are_the_same_however_they_came(
     world: World, cuts: list[int], data: st.DataObject, databases: list[URL]
