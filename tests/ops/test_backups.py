@@ -90,7 +90,7 @@ def world(tmp_path: Path) -> tuple[dict[str, Path], Path]:
 
 def test_what_is_restored_is_what_there_was(vault: Vault, tmp_path: Path) -> None:
     sources, journal = world(tmp_path)
-    taken = vault.take(sources, [journal], version="1", now=NOW)
+    taken = vault.take(sources, version="1", now=NOW)
     assert taken.manifest == vault.manifest()
     vault.verify(taken.manifest)
     restored = tmp_path / "restored"
@@ -108,13 +108,13 @@ def test_what_is_restored_is_what_there_was(vault: Vault, tmp_path: Path) -> Non
 
 def test_only_what_is_new_is_sent(vault: Vault, tmp_path: Path) -> None:
     sources, journal = world(tmp_path)
-    first = vault.take(sources, [journal], version="1", now=NOW)
+    first = vault.take(sources, version="1", now=NOW)
     assert first.sent == len(first.manifest.files)
-    again = vault.take(sources, [journal], version="1", now=NOW + timedelta(hours=1))
+    again = vault.take(sources, version="1", now=NOW + timedelta(hours=1))
     assert again.sent == 0
     with open_journal(journal, segment_bytes=2_000) as one:
         write_blocks(one, [1])
-    later = vault.take(sources, [journal], version="1", now=NOW + timedelta(hours=2))
+    later = vault.take(sources, version="1", now=NOW + timedelta(hours=2))
     assert later.sent == 1
     assert vault.names() == [x.manifest.name for x in (first, again, later)]
     for one in (first, again, later):
@@ -122,11 +122,11 @@ def test_only_what_is_new_is_sent(vault: Vault, tmp_path: Path) -> None:
 
 
 def test_old_backups_go_and_what_others_share_stays(vault: Vault, tmp_path: Path) -> None:
-    sources, journal = world(tmp_path)
+    sources, _ = world(tmp_path)
     config = sources["onefold.yaml"]
     for day in range(5):
         config.write_text(f"account: {{}} # {day}\n")
-        vault.take(sources, [journal], version="1", now=NOW + timedelta(days=day))
+        vault.take(sources, version="1", now=NOW + timedelta(days=day))
     names = vault.names()
     assert vault.prune(2, now=datetime.now(UTC)) == names[:3]
     assert len(list(vault._listed("blobs"))) == len(vault.manifest().files) + 4, "all are young"
@@ -137,8 +137,8 @@ def test_old_backups_go_and_what_others_share_stays(vault: Vault, tmp_path: Path
 
 def test_what_was_altered_is_found(tmp_path: Path) -> None:
     vault = Vault(BackupSettings(to="copies"), tmp_path)
-    sources, journal = world(tmp_path)
-    manifest = vault.take(sources, [journal], version="1", now=NOW).manifest
+    sources, _ = world(tmp_path)
+    manifest = vault.take(sources, version="1", now=NOW).manifest
     copies = tmp_path / "copies"
     draw = random.Random(7)
     for blob in sorted((copies / "blobs").iterdir()):
@@ -166,7 +166,7 @@ def test_a_manifest_that_leads_out_of_its_folder_writes_nothing(tmp_path: Path) 
     vault = Vault(BackupSettings(to="copies"), tmp_path)
     (tmp_path / "secret").write_text("x")
     for path in ("../out", "/elsewhere/out", "a/../../out", "a\\..\\out", ""):
-        made = vault.take({path or ".": tmp_path / "secret"}, [], version="1", now=NOW).manifest
+        made = vault.take({path or ".": tmp_path / "secret"}, version="1", now=NOW).manifest
         if path:
             with pytest.raises(BackupError, match="outside of its folder"):
                 vault.restore(made, tmp_path / "restored")
@@ -191,7 +191,7 @@ def forged(
 def test_journals_are_verified_whatever_the_manifest_lists(tmp_path: Path) -> None:
     vault = Vault(BackupSettings(to="copies"), tmp_path)
     sources, journal = world(tmp_path)
-    good = vault.take(sources, [journal], version="1", now=NOW).manifest
+    good = vault.take(sources, version="1", now=NOW).manifest
     files = {one.path: vault._blob(one) for one in good.files}
     vault.verify(forged(vault, files, good.journals))
     with pytest.raises(BackupError, match="journal/main/live-1 is not listed"):
@@ -210,7 +210,7 @@ def test_journals_are_verified_whatever_the_manifest_lists(tmp_path: Path) -> No
         vault.verify(forged(vault, files, [recorded, elsewhere]))
     with open_journal(journal, segment_bytes=2_000) as one:
         write_blocks(one, [1])
-    longer = vault.take(sources, [], version="1", now=NOW).manifest  # found by itself
+    longer = vault.take(sources, version="1", now=NOW).manifest  # found by itself
     assert longer.journals[0].seq == recorded.seq + 1
     files = {one.path: vault._blob(one) for one in longer.files}
     with pytest.raises(BackupError, match="goes on after what the backup lists"):
@@ -269,8 +269,8 @@ def test_a_vault_on_disk_is_its_owners_alone(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         vault = Vault(BackupSettings(to="copies"), tmp_path)
-        sources, journal = world(tmp_path)
-        vault.take(sources, [journal], version="1", now=NOW)
+        sources, _ = world(tmp_path)
+        vault.take(sources, version="1", now=NOW)
     finally:
         os.umask(before)
     copies = tmp_path / "copies"
@@ -286,7 +286,7 @@ def test_a_damaged_journal_is_not_backed_up(tmp_path: Path) -> None:
     content[300] ^= 1
     segment.write_bytes(content)
     with pytest.raises(JournalDamaged):
-        vault.take(sources, [journal], version="1", now=NOW)
+        vault.take(sources, version="1", now=NOW)
     assert vault.names() == []
 
 

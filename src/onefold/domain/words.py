@@ -54,6 +54,10 @@ class Purpose(IntEnum):
     ADOPT = 11
 
 
+BY_FILE = "file "
+"""How the reason of a kill begins that a file ordered, which a person has put there."""
+
+
 class OrderState(IntEnum):
     """Where an order is in its life; FREE marks an unused slot."""
 

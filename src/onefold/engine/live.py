@@ -20,6 +20,7 @@ import msgspec
 from onefold.domain.errors import ConfigError, DataError, OnefoldError, VenueError, VenueRefused
 from onefold.domain.ports import LiveFeed
 from onefold.domain.records import Bar, Command, Handover, Mandate, Order, Quarantined, Record
+from onefold.domain.words import BY_FILE
 from onefold.engine import standing
 from onefold.engine.control import (
     ADOPT,
@@ -480,7 +481,7 @@ class Live:
         for scope in sorted(new):
             # A misspelt name: nobody knows what was meant, so everything stops.
             covered = scope if self._is_known(scope) else EVERYTHING
-            reason = f"file {scope.file_name}: {on[scope]}".rstrip(": ")
+            reason = f"{BY_FILE}{scope.file_name}: {on[scope]}".rstrip(": ")
             commands.append(self._own_command("kill", reason, covered))
         return commands
 

@@ -19,7 +19,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -136,16 +136,14 @@ class Vault:
             found = [PurePosixPath(one["path"]).stem for one in self._listed(MANIFESTS)]
         return sorted(name for name in found if _NAME.match(name))
 
-    def take(
-        self, sources: Mapping[str, Path], journals: Sequence[Path], *, version: str, now: datetime
-    ) -> Taken:
+    def take(self, sources: Mapping[str, Path], *, version: str, now: datetime) -> Taken:
         """Take a backup of folders and files, by the path that each has in it.
 
-        Of `journals`, and of all others in those folders, the sealed part is taken. Raises as
-        `journal.verify` for one that is damaged: no good backup is ever replaced by a bad one.
+        Of the journals there the sealed part is taken. Raises as `journal.verify` for one that is
+        damaged: no good backup is ever replaced by a bad one.
         """
-        there_are = {path for root in sources.values() for path in _journals_in(root)}
-        ends = {path.resolve(): _scanned(path) for path in sorted({*journals, *there_are})}
+        journals = {path for root in sources.values() for path in _journals_in(root)}
+        ends = {path.resolve(): _scanned(path) for path in sorted(journals)}
         with _told(f"{self.where} cannot be read"):
             there = {PurePosixPath(one["path"]).stem for one in self._listed(BLOBS)}
         files: list[Stored] = []

@@ -33,7 +33,7 @@ from onefold.domain.records import (
     Record,
     Score,
 )
-from onefold.engine.control import KILL
+from onefold.domain.words import BY_FILE
 from onefold.engine.session import Session
 from onefold.engine.standing import OPERATOR
 from onefold.ops.trips import NS_PER_S, Moves, Part, Trip, Trips
@@ -383,7 +383,7 @@ class Notices:
         scope = "/".join(plain(n) for n in (command.strategy, command.instrument) if n)
         on, why = scope or "everything", plain(command.reason) or "no reason was given"
         by_engine = command.operator == OPERATOR
-        by_file = by_engine and command.reason.startswith(f"file {KILL}")
+        by_file = by_engine and command.reason.startswith(BY_FILE)
         if by_engine and not by_file and command.command in ("kill", "reduce_only"):
             self._failures["halts"] += 1
             return [self._halted(command.ts, f"{command.command} of {on}: {command.reason}")]

@@ -29,9 +29,10 @@ from onefold.domain.records import (
     SessionStart,
     Signal,
 )
+from onefold.domain.words import BY_FILE
 
 NS_PER_S = 1_000_000_000
-ENGINE, SWITCH = "engine", "file "
+ENGINE = "engine"
 """Who orders what the engine itself finds: halts, and whether books and venue agree."""
 ENDS = ("stopping", "starting")
 """Reasons for which an account is not reconciled that are no finding."""
@@ -179,7 +180,7 @@ class Activity:
             day.apart += not one.reason.startswith(ENDS)
         elif one.command in ("kill", "reduce_only", "flatten"):
             # A switch that is a file is a person's, though the engine is who folds it.
-            is_halt = one.operator == ENGINE and not one.reason.startswith(SWITCH)
+            is_halt = one.operator == ENGINE and not one.reason.startswith(BY_FILE)
             told = day.halts if is_halt else day.stops
             told.append(f"{one.command}: {one.reason}".rstrip(": "))
             if one.command != "flatten" and not one.strategy and not one.instrument:

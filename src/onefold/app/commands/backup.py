@@ -57,8 +57,7 @@ def run_(
 def _take(loaded: Loaded, json_: bool) -> None:
     vault = _vault(loaded)
     now = datetime.now(UTC)
-    journals = list(_journals(loaded.resolve(loaded.settings.paths.journal)))
-    taken = vault.take(_sources(loaded), journals, version=version("onefold"), now=now)
+    taken = vault.take(_sources(loaded), version=version("onefold"), now=now)
     gone = vault.prune(loaded.settings.backups.keep, now=now)
     if json_:
         emit(
@@ -207,14 +206,6 @@ def _files(loaded: Loaded) -> set[Path]:
         gate.file for one in strategies for gate in one.own_gates.values()
     ]
     return {path for file in named if file is not None and (path := loaded.resolve(file)).is_file()}
-
-
-def _journals(parent: Path) -> Iterator[Path]:
-    """Yield the journals in a folder and in the accounts' folders there."""
-    for depth in ("*", "*/*"):
-        for path in sorted(parent.glob(depth)):
-            if path.is_dir() and any(path.glob("[0-9]*-*.jsonl")):
-                yield path
 
 
 def _facts(manifest: Manifest) -> dict[str, object]:
