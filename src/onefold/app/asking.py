@@ -16,13 +16,11 @@ from onefold.app.output import emit, note
 from onefold.app.scoping import Names, left_alone, names_written
 from onefold.domain.errors import ConfigError, did_you_mean
 from onefold.engine.control import Control, Request, Scope, switches_in
-from onefold.engine.heartbeat import NAME, is_running, read_heartbeat
-from onefold.engine.instance import is_held
+from onefold.engine.heartbeat import STALE_S, heartbeat_age_s, read_heartbeat
+from onefold.engine.instance import is_held, runs
 
 WAIT_S = 10.0
 POLL_S = 0.02
-STALE_S = 90.0
-"""Three beats that did not come."""
 
 Until = Callable[[dict[str, Any] | None], bool]
 """Whether a heartbeat, or that there is none, shows that it is done."""
@@ -78,18 +76,7 @@ def heartbeat_of(folder: Path) -> dict[str, Any] | None:
     beat = read_heartbeat(folder)
     if beat is None or beat.get("stopped"):
         return None
-    held = is_held(folder, folder.name)
-    return beat if (_seems_to_run(folder, beat) if held is None else held) else None
-
-
-def _seems_to_run(folder: Path, beat: Mapping[str, Any]) -> bool:
-    """Return what there is to go by without a lock: a new heartbeat, or a process of its number.
-
-    The number alone says nothing where session and asker are in containers of their own.
-    """
-    age_s, pid = _age_s(folder), beat.get("pid")
-    is_new = age_s is not None and age_s <= STALE_S
-    return is_new or (isinstance(pid, int) and is_running(pid))
+    return beat if runs(folder, beat) else None
 
 
 def may_run(folder: Path) -> bool:
@@ -101,7 +88,7 @@ def state_of(folder: Path) -> dict[str, Any]:
     """Return what is known of an account: how it runs, its heartbeat, its kill switches."""
     beat = heartbeat_of(folder)
     last = read_heartbeat(folder) or {}
-    age_s = _age_s(folder)
+    age_s = heartbeat_age_s(folder)
     how = "running" if beat is not None else "stopped" if last.get("stopped") else "not running"
     if beat is not None and age_s is not None and age_s > STALE_S:
         how = f"stuck: no heartbeat for {age_s:.0f} s"
@@ -114,13 +101,6 @@ def state_of(folder: Path) -> dict[str, Any]:
         "heartbeat_age_s": None if age_s is None else round(age_s, 1),
         "kill_switches": {scope.file_name: reason for scope, reason in switches.items()},
     }
-
-
-def _age_s(folder: Path) -> float | None:
-    try:
-        return max(0.0, time.time() - (folder / NAME).stat().st_mtime)
-    except OSError:
-        return None
 
 
 def request(command: str, strategy: str, instrument: str, reason: str, by: str = "") -> Request:

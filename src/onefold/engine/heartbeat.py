@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import msgspec
 from onefold.engine.worries import Worries
 
 NAME = "heartbeat.json"
+STALE_S = 90.0
+"""From this age on a heartbeat says that its session hangs: three beats did not come."""
 HEARTBEAT_S_MAX = 30.0
 """Longest time between two beats of a session that lives."""
 
@@ -62,6 +65,14 @@ def read_heartbeat(folder: Path) -> dict[str, Any] | None:
     except (OSError, msgspec.DecodeError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def heartbeat_age_s(folder: Path) -> float | None:
+    """Return how long ago an account's heartbeat was written, None where there is none."""
+    try:
+        return max(0.0, time.time() - (folder / NAME).stat().st_mtime)
+    except OSError:
+        return None
 
 
 def is_running(pid: int) -> bool:

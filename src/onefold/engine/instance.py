@@ -12,13 +12,15 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import filelock
 
 from onefold.domain.errors import ConfigError, InstanceRunning, VenueRefused
+from onefold.engine.heartbeat import STALE_S, heartbeat_age_s, is_running
 from onefold.journal.files import write_atomic
 
 if sys.platform != "win32":
@@ -49,6 +51,20 @@ def is_held(folder: Path, account: str) -> bool | None:
         return False
     finally:
         os.close(file)
+
+
+def runs(folder: Path, beat: Mapping[str, Any]) -> bool:
+    """Return whether the session of a heartbeat runs: it holds the account, if that can be seen.
+
+    Without a lock there is a new heartbeat to go by, or a process of its number, which alone says
+    nothing where session and asker are in containers of their own.
+    """
+    held = is_held(folder, folder.name)
+    if held is not None:
+        return held
+    age_s, pid = heartbeat_age_s(folder), beat.get("pid")
+    is_new = age_s is not None and age_s <= STALE_S
+    return is_new or (isinstance(pid, int) and is_running(pid))
 
 
 def _lock_file(folder: Path, account: str) -> Path:

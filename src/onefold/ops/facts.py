@@ -18,8 +18,8 @@ import msgspec
 from onefold.domain.calendars import seconds_to_close_at
 from onefold.domain.errors import ConfigError
 from onefold.engine.control import FOLDER, Control
-from onefold.engine.heartbeat import NAME, is_running
-from onefold.engine.instance import is_held
+from onefold.engine.heartbeat import NAME
+from onefold.engine.instance import runs
 
 Standing = Literal["running", "stuck", "stopped", "failed", "not running", "never ran"]
 
@@ -158,9 +158,7 @@ def _standing(
         return "not running" if unreadable else "never ran"
     if beat.get("stopped"):
         return "failed" if beat.get("failure") else "stopped"
-    held, pid = is_held(folder, folder.name), beat.get("pid")
-    # Its lock is seen from other containers, where numbers of processes say nothing.
-    if not (isinstance(pid, int) and is_running(pid) if held is None else held):
+    if not runs(folder, beat):
         return "not running"
     return "stuck" if age_s is not None and age_s > stuck_s else "running"
 
